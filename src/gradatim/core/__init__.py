@@ -1,0 +1,1 @@
+"""Shared foundations: data, randomness, statistics, search, storage and validation."""

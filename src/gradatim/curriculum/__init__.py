@@ -1,0 +1,1 @@
+"""Curricula: difficulty and progress give an order, probabilities, weights or a budget."""

@@ -1,0 +1,1 @@
+"""Difficulty scores: one number an example, higher is harder."""

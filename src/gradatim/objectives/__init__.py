@@ -1,0 +1,1 @@
+"""Objectives: outputs and targets in, a loss out; pure functions with ``reduction=``."""

@@ -1,0 +1,278 @@
+"""Figures of a study as inline SVG: arms side by side, and arms over noise, size or epochs."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gradatim.core.errors import InputError
+from gradatim.studies import svg
+from gradatim.studies.labels import spread, text_width, trim
+from gradatim.studies.numbers import decimals_for, fixed_interval
+from gradatim.studies.summaries import (
+    Summaries,
+    Summary,
+    as_number,
+    join_group,
+    parse_group,
+)
+
+MANY_POINTS = 8
+"""A line with more points than this is a curve with a band, else dots with error bars."""
+
+MOST_PANELS = 6
+
+LEADER = 26.0
+"""Width between a line's end and its label, in CSS pixels."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a study's report.
+
+    Attributes:
+        metric: the metric that is drawn.
+        over: the group key along the x axis, as "epoch" or "noise"; None draws the arms side by
+            side.
+        arms: which arms to draw; None draws all that were measured.
+        title: the caption; by default made of metric and key.
+        unit: the metric's unit, written on its axis.
+        where: the group's other keys and values, as "noise=0.4"; empty draws one panel for each.
+    """
+
+    metric: str
+    over: str | None = None
+    arms: tuple[str, ...] | None = None
+    title: str = ""
+    unit: str = "fraction"
+    where: str = ""
+
+
+def default_figures(summaries: Summaries) -> tuple[Figure, ...]:
+    """The figures that a study gets which declares none: each metric, then each way it is grouped.
+
+    >>> rows = [(0, "a", "loss", "", 1.0), (0, "a", "loss", "noise=0.1, epoch=1", 1.0),
+    ...         (0, "a", "loss", "noise=0.1, epoch=2", 1.0)]
+    >>> [figure.over for figure in default_figures(Summaries.of(rows))]
+    [None, 'epoch']
+    """
+    figures = []
+    for metric in summaries.metrics:
+        groups = [parse_group(group) for group in summaries.groups(metric)]
+        for keys in sorted(summaries.keys(metric), key=len):
+            alike = [parts for parts in groups if tuple(parts) == keys]
+            over = max(keys, key=lambda key: len({parts[key] for parts in alike}), default=None)
+            figures.append(Figure(metric, over))
+    return tuple(figures)
+
+
+def panels(figure: Figure, summaries: Summaries) -> Iterator[Figure]:
+    """Split a figure into one panel for each value of the group keys that are not its x axis.
+
+    Raises:
+        InputError: the study did not measure what the figure wants; the message says what it did.
+    """
+    groups = [parse_group(group) for group in summaries.groups(figure.metric)]
+    if not groups:
+        raise InputError(
+            f"figure: metric {figure.metric!r} was not measured, but {', '.join(summaries.metrics)}"
+        )
+    wanted = [parts for parts in groups if figure.over is None or figure.over in parts]
+    if figure.over is None and {} in groups:
+        wanted = [{}]
+    found = dict.fromkeys(
+        join_group({key: value for key, value in parts.items() if key != figure.over})
+        for parts in wanted
+    )
+    wheres = [where for where in found if figure.where in ("", where)]
+    if not wheres:
+        raise InputError(
+            f"figure: {figure.metric!r} was not measured over {figure.over!r} in group "
+            f"{figure.where!r}, but in groups such as {summaries.groups(figure.metric)[-1]!r}"
+        )
+    for where in wheres[:MOST_PANELS]:
+        yield replace(figure, where=where)
+
+
+def caption(figure: Figure) -> str:
+    """The words over a figure.
+
+    >>> caption(Figure("accuracy", over="epoch", where="noise=0.4"))
+    'Accuracy over epoch (noise 0.4)'
+    """
+    words = figure.title or (
+        figure.metric[:1].upper()
+        + figure.metric[1:]
+        + (f" over {figure.over}" if figure.over else "")
+    )
+    return words + (f" ({figure.where.replace('=', ' ')})" if figure.where else "")
+
+
+def draw(figure: Figure, summaries: Summaries) -> str:
+    """Draw one panel (see :func:`panels`) as inline SVG.
+
+    Without a key on the x axis: one row an arm with its mean, 95% interval, and a faint tick for
+    each seed. With a key: one line an arm, labelled at its end.
+
+    Raises:
+        InputError: none of the arms was measured there.
+    """
+    arms = [arm for arm in summaries.arms if figure.arms is None or arm in figure.arms]
+    with svg.drawing():
+        if figure.over is None:
+            return _draw_dots(figure, summaries, arms)
+        return _draw_lines(figure, summaries, arms)
+
+
+def color_of(arm: str, summaries: Summaries) -> tuple[str, str]:
+    """An arm's colour and marker: the same in every figure of a study."""
+    place = summaries.arms.index(arm)
+    return svg.SERIES[place % len(svg.SERIES)], svg.MARKERS[place % len(svg.MARKERS)]
+
+
+def _draw_dots(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str:
+    cells = {
+        arm: summaries.cells[arm, figure.metric, figure.where]
+        for arm in arms
+        if (arm, figure.metric, figure.where) in summaries.cells
+    }
+    if not cells:
+        raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
+    decimals = decimals_for([cell.half_width for cell in cells.values()])
+    axes = svg.new_axes(
+        34 * len(cells) + 46, left=text_width(list(cells)) + 12, right=108, top=6, bottom=40
+    )
+    for row, (arm, cell) in enumerate(cells.items()):
+        color, marker = color_of(arm, summaries)
+        for value in cell.values:
+            axes.plot([value] * 2, [row - 0.2, row + 0.2], color=color, alpha=0.3, linewidth=1.2)
+        if not math.isnan(cell.low):
+            axes.plot([cell.low, cell.high], [row, row], color=color, linewidth=2.5)
+        axes.plot([cell.mean], [row], color=color, marker=marker, markersize=6.5)
+        axes.annotate(
+            fixed_interval(cell.mean, cell.half_width, decimals),
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(104, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center_baseline",
+        )
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    axes.set_yticks(range(len(cells)), list(cells))
+    axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
+    axes.grid(axis="x", color=svg.LINE)
+    axes.tick_params(axis="x", length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.margins(x=0.04)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel(axis_label(figure.metric, figure.unit))
+    return svg.to_svg(axes, caption(figure))
+
+
+def _draw_lines(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str:
+    lines = {arm: points for arm in arms if (points := line(figure, summaries, arm))}
+    if not lines:
+        raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
+    right = text_width([trim(arm) for arm in lines]) + LEADER + 6
+    axes = svg.new_axes(290, left=44, right=right, top=30, bottom=42)
+    places = _places(lines)
+    curves = len(places) > MANY_POINTS
+    span = (max(places.values()) - min(places.values())) or 1.0
+    ends = {}
+    for row, (arm, points) in enumerate(lines.items()):
+        shift = 0.0 if curves else (row - (len(lines) - 1) / 2) * span * 0.012
+        xs = [places[x] + shift for x, _ in points]
+        _draw_line(axes, xs, [cell for _, cell in points], color_of(arm, summaries), curves)
+        ends[arm] = (xs[-1], points[-1][1].mean)
+    if not curves:
+        axes.set_xticks(list(places.values()), [trim(x, 12) for x in places])
+    _dress(axes, figure)
+    _label_ends(axes, ends, summaries)
+    return svg.to_svg(axes, caption(figure))
+
+
+def line(figure: Figure, summaries: Summaries, arm: str) -> list[tuple[str, Summary]]:
+    """An arm's points along a figure's key, numbers in ascending order, else as measured."""
+    where = parse_group(figure.where)
+    found = []
+    for (name, metric, group), cell in summaries.cells.items():
+        parts = parse_group(group)
+        if name == arm and metric == figure.metric and figure.over in parts:
+            x = parts.pop(figure.over)
+            if parts == where:
+                found.append((x, cell))
+    numbers = [as_number(x) for x, _ in found]
+    if None not in numbers:
+        found.sort(key=lambda point: float(point[0]))
+    return found
+
+
+def _places(lines: Mapping[str, list[tuple[str, Summary]]]) -> dict[str, float]:
+    """Where each value of the x axis stands: as a number if all are numbers, else in a row."""
+    values = list(dict.fromkeys(x for points in lines.values() for x, _ in points))
+    numbers = [as_number(x) for x in values]
+    known = [number for number in numbers if number is not None]
+    return dict(
+        zip(values, known if len(known) == len(values) else range(len(values)), strict=True)
+    )
+
+
+def _draw_line(
+    axes: Any, xs: list[float], cells: list[Summary], look: tuple[str, str], curve: bool
+) -> None:
+    color, marker = look
+    means = [cell.mean for cell in cells]
+    lows, highs = [cell.low for cell in cells], [cell.high for cell in cells]
+    axes.plot(xs, means, color=color, linewidth=2, marker=None if curve else marker, markersize=6.5)
+    if curve:
+        axes.fill_between(xs, lows, highs, color=color, alpha=0.16, linewidth=0)
+    else:
+        axes.vlines(xs, lows, highs, color=color, linewidth=2)
+
+
+def _dress(axes: Any, figure: Figure) -> None:
+    """Grid, ticks and names of the axes."""
+    axes.grid(axis="y", color=svg.LINE)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="y", nbins=6)
+    axes.margins(x=0.02)
+    axes.set_xlabel(figure.over)
+    axes.annotate(
+        axis_label(figure.metric, figure.unit),
+        (0, 1),
+        xycoords="figure fraction",
+        xytext=(2, -4),
+        textcoords="offset points",
+        va="top",
+        color=svg.MUTED,
+    )
+
+
+def _label_ends(axes: Any, ends: Mapping[str, tuple[float, float]], summaries: Summaries) -> None:
+    """Write each arm's name right of its line's end, joined to it by a thin leader."""
+    box = axes.get_window_extent()
+    starts = [axes.transData.transform(end) for end in ends.values()]
+    heights = spread([y for _, y in starts], svg.FONT_SIZE * 1.3, box.y0, box.y1)
+    for arm, (x, y), height in zip(ends, starts, heights, strict=True):
+        edge = box.x1 + LEADER
+        axes.plot(
+            [x + 5, box.x1 + 4, edge - 6, edge - 2],
+            [y, y, height, height],
+            color=color_of(arm, summaries)[0],
+            linewidth=1.2,
+            alpha=0.8,
+            transform=None,
+            clip_on=False,
+        )
+        axes.text(edge + 1, height, trim(arm), transform=None, va="center_baseline")
+
+
+def axis_label(metric: str, unit: str) -> str:
+    """A metric with its unit.
+
+    >>> axis_label("accuracy", "fraction"), axis_label("loss", "")
+    ('accuracy (fraction)', 'loss')
+    """
+    return f"{metric} ({unit})" if unit else metric

@@ -1,0 +1,1 @@
+"""Targets: teachers, ensembles and a model's past self give soft labels and pseudo-labels."""
