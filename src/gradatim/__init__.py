@@ -1,6 +1,6 @@
 """Easy-to-hard learning: measure how difficult each example is, and put that to use.
 
-The floors of the package are found as attributes and imported when first used, so that
+The folders of the package are attributes that are imported when first used, so that
 ``import gradatim`` stays light:
 
 >>> import gradatim
@@ -9,21 +9,19 @@ The floors of the package are found as attributes and imported when first used, 
 """
 
 import importlib
+import importlib.util
+import pkgutil
 from types import ModuleType
 
 __version__ = "0.1.0"
 
-_FLOORS = ("core", "studies", "training")
-
-__all__ = ["__version__", *_FLOORS]
-
 
 def __getattr__(name: str) -> ModuleType:
-    """Import a floor of the package when it is first asked for."""
-    if name in _FLOORS:
+    """Import a folder of the package when it is first asked for."""
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FLOORS})
+    return sorted({*globals(), *(module.name for module in pkgutil.iter_modules(__path__))})

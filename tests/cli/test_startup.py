@@ -88,7 +88,7 @@ def test_a_reader_that_stops_early_is_no_error(process):
     assert "Traceback" not in errors
 
 
-def test_floors_are_attributes():
+def test_folders_are_attributes():
     assert gradatim.core.errors.InputError.__name__ == "InputError"
     assert "studies" in dir(gradatim)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

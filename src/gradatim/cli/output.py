@@ -31,7 +31,7 @@ _HANGING = re.compile(r"\s*(?:- |\S+(?: \S+)?  +)?")
 def print_table(table: "Table", console: "Console | None" = None) -> None:
     """Print a table: on a terminal within its width, elsewhere as plain text, nothing cut off.
 
-    Cells of several lines are joined by commas in plain text.
+    Cells of several lines are one line in plain text.
     """
     from rich.console import Console
 
@@ -50,7 +50,7 @@ def plain_lines(table: "Table") -> list[str]:
     >>> plain_lines(Table("", ("Arm", "loss"), (("elr", "10.5"), ("none", "9.0")), frozenset({1})))
     ['Arm   loss', 'elr   10.5', 'none   9.0']
     """
-    rows = [[cell.replace("\n", ", ") for cell in row] for row in (table.columns, *table.rows)]
+    rows = [[cell.replace("\n", " ") for cell in row] for row in (table.columns, *table.rows)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(table.columns))]
     return [
         "  ".join(
@@ -130,6 +130,6 @@ def _colored(cell: str) -> "Text":
     text = Text(cell)
     for status, mark in MARKS.items():
         text.highlight_regex(
-            rf"{'[?]' if mark == '?' else mark} [^\n]*{status}[^\n]*", STYLES[status]
+            rf"{'[?]' if mark == '?' else mark} [^\n]*{status}[^\n,]*", STYLES[status]
         )
     return text

@@ -28,7 +28,7 @@ def papers(
     results: Results = None,
 ) -> None:
     """List the papers and their verdicts."""
-    from gradatim.cli.output import end_with, print_json, print_table
+    from gradatim.cli.output import end_with, print_json, print_table, print_wrapped
     from gradatim.studies.catalogue import search_papers
     from gradatim.studies.tables import MARKS, paper_record
 
@@ -49,7 +49,7 @@ def papers(
         if found:
             print_table(paper_table(found, known))
             typer.echo()
-        typer.echo(f"{summary_text(len(found), outcomes)} Results: {folder}")
+        print_wrapped([f"{summary_text(len(found), outcomes)} Results: {folder}"])
     end_with(problems)
 
 
@@ -84,7 +84,7 @@ def verdict_words(paper: "Paper", outcome: "Outcome | None") -> str:
     stale = "" if outcome.freshness == "fresh" else " (stale)"
     counts = {status: n for status, n in status_counts([outcome]).items() if n}
     several = sum(counts.values()) > 1
-    return "\n".join(
+    return ",\n".join(
         f"{MARKS[status]} {f'{n} ' if several else ''}{status}{stale}"
         for status, n in counts.items()
     )

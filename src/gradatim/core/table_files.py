@@ -161,6 +161,9 @@ def _open_parquet(path: Path) -> Any:
 def _common_columns(files: Sequence[TableFile], schemas: Sequence[Any]) -> list[str]:
     """The columns of all files in the first one's order, without pandas' unnamed index."""
     first = schemas[0]
+    twice = [name for name in first.names if first.names.count(name) > 1]
+    if twice:
+        raise InputError(f"{files[0].path}: column {twice[0]!r} stands there twice")
     for file, schema in zip(files, schemas, strict=True):
         for name in set(first.names) - set(schema.names):
             raise missing_column(str(file.path), name, schema.names)
@@ -168,7 +171,7 @@ def _common_columns(files: Sequence[TableFile], schemas: Sequence[Any]) -> list[
             raise InputError(
                 f"{file.path}: has a column {name!r} that {files[0].path.name} has not"
             )
-        for name in first.names if len(set(first.names)) == len(first.names) else ():
+        for name in first.names:
             try:
                 pa.unify_schemas(
                     [pa.schema([first.field(name)]), pa.schema([schema.field(name)])],

@@ -116,7 +116,7 @@ def replace_between_markers(path: Path, text: str) -> None:
     newline = "\r\n" if "\r\n" in old else "\n"
     lines = ["", *text.splitlines(), ""]
     new = old[: first + len(BEGIN)] + newline.join(lines) + old[last:]
-    with atomic_write(path, binary=True) as file:
+    with atomic_write(path.resolve(), binary=True) as file:
         file.write(new.encode("utf-8"))
 
 

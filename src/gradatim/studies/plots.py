@@ -22,8 +22,11 @@ MANY_POINTS = 8
 
 MOST_PANELS = 6
 
-LEADER = 26.0
-"""Width between a line's end and its label, in CSS pixels."""
+FAR_APART = 30.0
+"""Numbers on the x axis whose largest is so many times the smallest stand by their logarithm."""
+
+LEFT, LEADER = 44.0, 26.0
+"""Width left of the axes, and between a line's end and its label, in CSS pixels."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def panels(figure: Figure, summaries: Summaries) -> Iterator[Figure]:
         join_group({key: value for key, value in parts.items() if key != figure.over})
         for parts in wanted
     )
-    wheres = [where for where in found if figure.where in ("", where)]
+    wanted_where = parse_group(figure.where)
+    wheres = [where for where in found if wanted_where in ({}, parse_group(where))]
     if not wheres:
         raise InputError(
             f"figure: {figure.metric!r} was not measured over {figure.over!r} in group "
@@ -132,15 +136,16 @@ def color_of(arm: str, summaries: Summaries) -> tuple[str, str]:
 
 def _draw_dots(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str:
     cells = {
-        arm: summaries.cells[arm, figure.metric, figure.where]
+        arm: cell
         for arm in arms
-        if (arm, figure.metric, figure.where) in summaries.cells
+        if (cell := summaries.find(arm, figure.metric, figure.where)) is not None
     }
     if not cells:
         raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
+    names = [trim(arm) for arm in cells]
     decimals = decimals_for([cell.half_width for cell in cells.values()])
     axes = svg.new_axes(
-        34 * len(cells) + 46, left=text_width(list(cells)) + 12, right=108, top=6, bottom=40
+        34 * len(cells) + 46, left=text_width(names) + 12, right=108, top=6, bottom=40
     )
     for row, (arm, cell) in enumerate(cells.items()):
         color, marker = color_of(arm, summaries)
@@ -159,7 +164,7 @@ def _draw_dots(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str
             va="center_baseline",
         )
     axes.set_ylim(len(cells) - 0.5, -0.5)
-    axes.set_yticks(range(len(cells)), list(cells))
+    axes.set_yticks(range(len(cells)), names)
     axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
     axes.grid(axis="x", color=svg.LINE)
     axes.tick_params(axis="x", length=0)
@@ -174,22 +179,65 @@ def _draw_lines(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> st
     lines = {arm: points for arm in arms if (points := line(figure, summaries, arm))}
     if not lines:
         raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
+    across = _Across.of([x for points in lines.values() for x, _ in points])
     right = text_width([trim(arm) for arm in lines]) + LEADER + 6
-    axes = svg.new_axes(290, left=44, right=right, top=30, bottom=42)
-    places = _places(lines)
-    curves = len(places) > MANY_POINTS
-    span = (max(places.values()) - min(places.values())) or 1.0
+    slanted = not across.curve and (text_width(["".join(across.names)]) > svg.WIDTH - LEFT - right)
+    deep = text_width(across.names) * 0.5 if slanted else 0.0
+    left = max(LEFT, text_width(across.names[:1]) * 0.87 if slanted else 0.0)
+    axes = svg.new_axes(290 + deep, left=left, right=right, top=30, bottom=42 + deep)
     ends = {}
     for row, (arm, points) in enumerate(lines.items()):
-        shift = 0.0 if curves else (row - (len(lines) - 1) / 2) * span * 0.012
-        xs = [places[x] + shift for x, _ in points]
-        _draw_line(axes, xs, [cell for _, cell in points], color_of(arm, summaries), curves)
+        aside = (row - (len(lines) - 1) / 2) * across.step
+        xs = [across.places[x] + aside for x, _ in points]
+        _draw_line(axes, xs, [cell for _, cell in points], color_of(arm, summaries), across)
         ends[arm] = (xs[-1], points[-1][1].mean)
-    if not curves:
-        axes.set_xticks(list(places.values()), [trim(x, 12) for x in places])
+    if not across.curve:
+        slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axes.set_xticks(list(across.places.values()), across.names, **slant)
     _dress(axes, figure)
+    if not across.numeric:
+        axes.set_xlim(-0.5, len(across.places) - 0.5)
     _label_ends(axes, ends, summaries)
     return svg.to_svg(axes, caption(figure))
+
+
+@dataclass(frozen=True)
+class _Across:
+    """Where each value of the x axis stands.
+
+    Numbers stand to scale, or by their logarithm if they are few and far apart; words, or a single
+    number, stand in a row and are not joined by lines.
+    """
+
+    places: Mapping[str, float]
+    numeric: bool
+    curve: bool
+
+    @classmethod
+    def of(cls, values: Sequence[str]) -> "_Across":
+        names = list(dict.fromkeys(values))
+        numbers = [number for name in names if (number := as_number(name)) is not None]
+        numeric = len(numbers) == len(names) > 1
+        curve = numeric and len(names) > MANY_POINTS
+        if not numeric:
+            numbers = [float(place) for place in range(len(names))]
+        elif not curve and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR_APART:
+            numbers = [math.log10(number) for number in numbers]
+        return cls(dict(zip(names, numbers, strict=True)), numeric, curve)
+
+    @property
+    def names(self) -> list[str]:
+        """What is written below the axis."""
+        return [trim(name, 16) for name in self.places]
+
+    @property
+    def step(self) -> float:
+        """How far the points of neighbouring arms stand aside, so as not to hide each other."""
+        if self.curve:
+            return 0.0
+        if not self.numeric:
+            return 0.08
+        return 0.012 * ((max(self.places.values()) - min(self.places.values())) or 1.0)
 
 
 def line(figure: Figure, summaries: Summaries, arm: str) -> list[tuple[str, Summary]]:
@@ -208,24 +256,20 @@ def line(figure: Figure, summaries: Summaries, arm: str) -> list[tuple[str, Summ
     return found
 
 
-def _places(lines: Mapping[str, list[tuple[str, Summary]]]) -> dict[str, float]:
-    """Where each value of the x axis stands: as a number if all are numbers, else in a row."""
-    values = list(dict.fromkeys(x for points in lines.values() for x, _ in points))
-    numbers = [as_number(x) for x in values]
-    known = [number for number in numbers if number is not None]
-    return dict(
-        zip(values, known if len(known) == len(values) else range(len(values)), strict=True)
-    )
-
-
 def _draw_line(
-    axes: Any, xs: list[float], cells: list[Summary], look: tuple[str, str], curve: bool
+    axes: Any, xs: list[float], cells: list[Summary], look: tuple[str, str], across: _Across
 ) -> None:
     color, marker = look
-    means = [cell.mean for cell in cells]
     lows, highs = [cell.low for cell in cells], [cell.high for cell in cells]
-    axes.plot(xs, means, color=color, linewidth=2, marker=None if curve else marker, markersize=6.5)
-    if curve:
+    axes.plot(
+        xs,
+        [cell.mean for cell in cells],
+        color=color,
+        linewidth=2 if across.numeric else 0,
+        marker=None if across.curve else marker,
+        markersize=6.5,
+    )
+    if across.curve:
         axes.fill_between(xs, lows, highs, color=color, alpha=0.16, linewidth=0)
     else:
         axes.vlines(xs, lows, highs, color=color, linewidth=2)

@@ -105,7 +105,7 @@ def render_report(outcomes: Sequence[Outcome]) -> str:
     )
     several = len(outcomes) > 1
     return environment.get_template("report.html.j2").render(
-        title="Studies of easy-to-hard learning" if several else outcomes[0].paper.title,
+        title="The papers' claims, put to the test" if several else outcomes[0].paper.title,
         summary=count_text(outcomes),
         level=2 if several else 1,
         sections=[_section(outcome) for outcome in outcomes],

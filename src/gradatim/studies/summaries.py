@@ -44,7 +44,7 @@ class Summary:
 
 
 def parse_group(group: str) -> dict[str, str]:
-    """Split a measurement's group into its keys and values.
+    """Split a measurement's group into its keys and values; a lone value has the key "group".
 
     >>> parse_group("noise=0.4, epoch=12")
     {'noise': '0.4', 'epoch': '12'}
@@ -54,7 +54,10 @@ def parse_group(group: str) -> dict[str, str]:
     {}
     """
     pairs = (part.strip().partition("=") for part in group.split(",") if part.strip())
-    return {key if sign else "group": value if sign else key for key, sign, value in pairs}
+    return {
+        key.strip() if sign else "group": (value if sign else key).strip()
+        for key, sign, value in pairs
+    }
 
 
 def join_group(parts: Mapping[str, str]) -> str:
@@ -81,7 +84,7 @@ def as_number(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class Summaries:
-    """All summaries of one ledger, in the order in which the study measured them."""
+    """All summaries of one ledger by arm, metric and group, in the order of the study."""
 
     cells: Mapping[tuple[str, str, str], Summary] = field(repr=False)
 
@@ -112,6 +115,22 @@ class Summaries:
     def seeds(self) -> int:
         """The largest number of seeds that a summary stands on."""
         return max((len(cell.values) for cell in self.cells.values()), default=0)
+
+    def find(self, arm: str, metric: str, group: str) -> Summary | None:
+        """The summary of a group, however its keys are ordered and spaced; None if there is none.
+
+        >>> rows = [(0, "a", "loss", "noise=0.1,epoch=1", 0.5)]
+        >>> Summaries.of(rows).find("a", "loss", "epoch=1, noise=0.1").mean
+        0.5
+        """
+        return self._parsed.get((arm, metric, frozenset(parse_group(group).items())))
+
+    @cached_property
+    def _parsed(self) -> dict[tuple[str, str, frozenset[tuple[str, str]]], Summary]:
+        return {
+            (arm, metric, frozenset(parse_group(group).items())): cell
+            for (arm, metric, group), cell in self.cells.items()
+        }
 
     def groups(self, metric: str) -> tuple[str, ...]:
         """The groups in which a metric was measured, in the study's order."""

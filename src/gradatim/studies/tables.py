@@ -18,7 +18,7 @@ from gradatim.studies.numbers import (
     interval_text,
     p_value_text,
 )
-from gradatim.studies.summaries import Summaries, join_group, parse_group
+from gradatim.studies.summaries import Summaries, parse_group
 
 if TYPE_CHECKING:
     from gradatim.studies.outcomes import Outcome
@@ -129,7 +129,8 @@ def _holm_text(outcomes: Sequence[Outcome]) -> str:
     if not decided:
         return ""
     standing = sum(p_value < 1 - CONFIDENCE for p_value in decided)
-    return f" ({standing} of {len(decided)} decided by a test stand after Holm's correction)"
+    told = f"{standing} of {len(decided)} decided by a test"
+    return f"; with Holm's correction for their number, {told} stand"
 
 
 def arm_tables(summaries: Summaries) -> tuple[Table, ...]:
@@ -270,4 +271,4 @@ def _plural(count: int, noun: str) -> str:
 
 def _group_words(group: str) -> str:
     """A group as a column's head: "noise 0.4"."""
-    return join_group(parse_group(group)).replace("group=", "").replace("=", " ")
+    return group.replace("=", " ")

@@ -83,12 +83,18 @@ class Averaging(Callback):
 
     Args:
         average: anything with ``update(model)``, ``state_dict`` and ``load_state_dict``, such as
-            :class:`gradatim.targets.weight_average.WeightAverage`.
+            :class:`gradatim.targets.weight_average.WeightAverage`; its ``module``, if it has one,
+            is brought to the device that is trained on.
         model: the name of the model it follows.
     """
 
     def __init__(self, average: Any, model: str = "model") -> None:
         self.average, self.model = average, model
+
+    def fit_start(self, state: State) -> None:
+        """Bring the average to the device."""
+        if isinstance(module := getattr(self.average, "module", None), torch.nn.Module):
+            module.to(state.device)
 
     def step_end(self, state: State) -> None:
         """Move the average."""

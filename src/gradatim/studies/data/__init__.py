@@ -1,0 +1,1 @@
+"""Real data that studies read, found in installed packages; nothing is downloaded."""
