@@ -179,7 +179,7 @@ def test_a_tile_is_never_larger_than_it_says(monkeypatch):
         search, "_improve", lambda scores, index, tile, start: sizes.append(tile.shape)
     )
     top_k(torch.ones(600, 2), torch.ones(1000, 2), 3, block=300)
-    assert max(rows for rows, _ in sizes) <= 256
+    assert max(rows for rows, _ in sizes) <= 512
     assert max(columns for _, columns in sizes) <= 300
     assert sum(rows * columns for rows, columns in sizes) == 600 * 1000
 

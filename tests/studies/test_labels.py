@@ -36,7 +36,7 @@ def test_labels_apart_stay_where_they_are():
     assert spread([5.0, 50.0, 20.0], 10, 0, 100) == [5.0, 50.0, 20.0]
 
 
-@pytest.mark.parametrize("length", [1, 5, 24, 25, 60])
+@pytest.mark.parametrize("length", [1, 5, 28, 29, 60])
 def test_trim(length):
     text = trim("x" * length)
-    assert len(text) <= 24 and (text == "x" * length) == (length <= 24)
+    assert len(text) <= 28 and (text == "x" * length) == (length <= 28)

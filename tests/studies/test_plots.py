@@ -53,12 +53,70 @@ def test_default_figures_show_every_metric_and_grouping(outcome):
 def test_several_keys_make_a_panel_for_each_value_of_the_others():
     groups = [f"noise={noise}, epoch={epoch}" for noise in (0.2, 0.4) for epoch in range(4)]
     summaries = summaries_of(groups)
-    (figure,) = default_figures(summaries)
-    drawn = list(panels(figure, summaries))
-    assert figure.over == "epoch"
+    drawn = list(panels(Figure("accuracy", over="epoch"), summaries))
     assert [panel.where for panel in drawn] == ["noise=0.2", "noise=0.4"]
+    assert list(default_figures(summaries)) == drawn
     assert caption(drawn[1]) == "Accuracy over epoch (noise 0.4)"
     assert list(panels(Figure("accuracy", over="epoch", where="noise=0.4"), summaries)) == drawn[1:]
+
+
+def test_each_way_of_grouping_is_drawn_once():
+    groups = ["", "noise=1", "noise=2"]
+    groups += [f"epoch={epoch}" for epoch in range(4)]
+    groups += [f"noise={noise}, epoch={epoch}" for noise in (1, 2) for epoch in range(4)]
+    figures = default_figures(summaries_of(groups))
+    assert [(figure.over, figure.where) for figure in figures] == [
+        (None, ""),
+        ("noise", ""),
+        ("epoch", ""),
+        ("epoch", "noise=1"),
+        ("epoch", "noise=2"),
+    ]
+    for figure in figures:
+        assert list(panels(figure, summaries_of(groups))) == [figure]
+
+
+def test_a_title_is_kept_and_told_apart_only_if_the_figure_is_split():
+    groups = [f"noise={noise}, epoch={epoch}" for noise in (1, 2) for epoch in (1, 2)]
+    summaries = summaries_of(groups)
+    titled = Figure("accuracy", over="epoch", title="Mine")
+    assert [caption(panel) for panel in panels(titled, summaries)] == [
+        "Mine (noise 1)",
+        "Mine (noise 2)",
+    ]
+    chosen = Figure("accuracy", over="epoch", title="Mine", where="noise=2")
+    assert [caption(panel) for panel in panels(chosen, summaries)] == ["Mine"]
+
+
+def test_arms_and_panels_of_a_single_point_give_way_to_lines():
+    rows = [
+        (seed, arm, "loss", group, 0.5)
+        for seed in range(2)
+        for arm, groups in (
+            ("a", ("n=1", "n=2", "n=1, kind=x")),
+            ("b", ("n=1",)),
+        )
+        for group in groups
+    ]
+    summaries = Summaries.of(rows)
+    (panel,) = panels(Figure("loss", over="n"), summaries)
+    assert panel.where == "" and "b" not in texts(draw(panel, summaries))
+    (alone,) = panels(Figure("loss", over="n", arms=("b",), where=""), summaries)
+    assert "b" in texts(draw(alone, summaries))
+
+
+def test_names_are_words():
+    summaries = summaries_of(["easy_ones=1", "easy_ones=2"], metric="true_class")
+    (figure,) = default_figures(summaries)
+    words = texts(draw(figure, summaries))
+    assert {"true class (fraction)", "easy ones"} <= set(words)
+    assert caption(figure) == "True class over easy ones"
+
+
+def test_arms_side_by_side_in_a_group():
+    summaries = summaries_of(["", "noise=1, depth=2"])
+    (panel,) = panels(Figure("accuracy", where="depth=2,noise=1"), summaries)
+    assert "0.10 ± 0.25" in texts(draw(panel, summaries))
 
 
 def test_arms_are_named_and_their_numbers_written(outcome):

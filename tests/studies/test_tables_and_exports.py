@@ -13,6 +13,7 @@ from gradatim.core.errors import InputError, StorageError
 from gradatim.studies import exports, tables
 from gradatim.studies.numbers import MINUS
 from gradatim.studies.outcomes import corrected
+from gradatim.studies.summaries import Summaries
 from gradatim.studies.tables import Table
 from tests.studies.synthetic_results import SLUG, outcome_in
 
@@ -35,11 +36,16 @@ def test_arm_tables(outcome):
 
 
 def test_an_arm_that_was_not_measured_everywhere_leaves_a_gap():
-    from gradatim.studies.summaries import Summaries
-
     rows = [(0, "a", "loss", "", 1.0), (0, "a", "time", "", 1.0), (0, "b", "loss", "", 2.0)]
     (table,) = tables.arm_tables(Summaries.of(rows))
     assert table.rows == (("a", "1.000", "1.000"), ("b", "2.000", tables.UNKNOWN))
+
+
+def test_groups_stand_by_rising_numbers():
+    rows = [(0, "a", "true_class", f"noise={noise}", 1.0) for noise in (0.4, 10, 0.2)]
+    (table,) = tables.arm_tables(Summaries.of(rows))
+    assert table.columns == ("Arm", "noise 0.2", "noise 0.4", "noise 10")
+    assert table.title == "true class by noise"
 
 
 def test_verdict_table_corrects_only_when_all_were_looked_at(outcome):

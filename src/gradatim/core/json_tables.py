@@ -59,7 +59,7 @@ class _JsonReader:
             if dated:
                 self._dates = self._dates | {n for n, kind in dated.items() if is_text(kind)}
                 table = self._parse(block, dated)
-            table.validate(full=True)
+            table = _whole(table, block)
             schemas = [self._schema, table.schema]
             self._schema = pa.unify_schemas(schemas, promote_options="permissive")
             plain = table.num_rows == count_lines(block.data) + (not block.data.endswith(b"\n"))
@@ -112,6 +112,16 @@ class _JsonReader:
 
 class _LineError(Exception):
     """What is wrong with a line, without its place."""
+
+
+def _whole(table: pa.Table, block: Block) -> pa.Table:
+    """Read a block anew where Arrow lost nulls at the start of lists (apache/arrow#51305)."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        rows = [json.loads(line) for _, line in _filled_lines(block)]
+        return pa.Table.from_pylist(rows, schema=table.schema)
+    return table
 
 
 def _filled_lines(block: Block) -> list[tuple[int, bytes]]:

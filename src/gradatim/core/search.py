@@ -49,7 +49,7 @@ def top_k(
     for ``l2`` and for float64 or integer input (but not on "mps", which has none). Equal scores
     are in the order of the corpus; scores that differ by rounding alone count as different.
 
-    Beside input and output, memory holds one tile of scores (256 queries by ``block`` rows on a
+    Beside input and output, memory holds one tile of scores (512 queries by ``block`` rows on a
     CPU, 1024 by ``block`` elsewhere) and the rows of one tile; a memory-mapped corpus is read a
     block at a time.
 
@@ -77,7 +77,7 @@ def top_k(
     check_choice("metric", metric, ("dot", "cosine", "l2"))
     home = queries.device if isinstance(queries, Tensor) else torch.device("cpu")
     place = torch.device(device) if device is not None else home
-    step = 256 if place.type == "cpu" else 1024
+    step = 512 if place.type == "cpu" else 1024
     width = block if block is not None else max(8192 if place.type == "cpu" else 65536, 16 * k)
     check_range("block", width, 1)
     _check_sizes(queries, corpus, k)

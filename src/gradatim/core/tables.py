@@ -33,7 +33,7 @@ def read_table(
         columns: name -> kind of the columns that must be there: "any", "text", "integer",
             "number" (finite), "number or missing", "label" (integer, true/false or text) or
             "list". Only "any" and "number or missing" may hold missing values (null or NaN).
-        select: the columns to read; None for all.
+        select: the columns to read beside those declared; None for all.
         allow_empty: whether there may be no rows.
 
     Returns:
@@ -55,7 +55,7 @@ def read_table(
     columns = columns or {}
     text = {name for name, kind in columns.items() if kind == "text"}
     while True:
-        opened = open_source(source, select)
+        opened = open_source(source, _all_selected(select, columns))
         checks = ColumnChecks(columns, opened.name, untyped=opened.untyped)
         tables = [checks(part) for part in opened.parts(text=text)]
         changed = _columns_that_became_text(tables) if opened.untyped else set()
@@ -86,7 +86,7 @@ def iterate_table(
         source: as in :func:`read_table`, or a ``datasets.IterableDataset``.
         columns: as in :func:`read_table`; a column must occur in the first block.
         rows: how many rows a table has.
-        select: the columns to read; None for all. Parquet reads no others from the disk.
+        select: as in :func:`read_table`. Parquet reads no other columns from the disk.
         skip: how many rows to pass over, to go on where earlier work ended. In Parquet whole
             files and row groups are passed over without being read; skipped rows go unchecked.
 
@@ -104,7 +104,7 @@ def iterate_table(
     if rows < 1 or skip < 0:
         raise InputError(f"expected rows of at least 1 and skip of at least 0, got {rows}, {skip}")
     columns = columns or {}
-    opened = open_source(source, select)
+    opened = open_source(source, _all_selected(select, columns))
     checks = ColumnChecks(columns, opened.name, untyped=opened.untyped, at_once=True)
     text = {name for name, kind in columns.items() if kind == "text"}
     parts = opened.parts(rows=rows, skip=skip, text=text)
@@ -167,6 +167,10 @@ def write_table(
         else:
             write_csv(tables, file, str(target.path))
     return target.path
+
+
+def _all_selected(select: Sequence[str] | None, columns: Mapping[str, str]) -> list[str] | None:
+    return None if select is None else list(dict.fromkeys([*select, *columns]))
 
 
 def _columns_that_became_text(tables: Sequence[pa.Table]) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gradatim.studies.svg import FONT_SIZE
 
-LONGEST = 24
+LONGEST = 28
 
 
 def trim(text: str, longest: int = LONGEST) -> str:
@@ -16,13 +16,22 @@ def trim(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
+def in_words(name: str) -> str:
+    """A metric or group as words.
+
+    >>> in_words("true_class"), in_words("noise=0.4, kind=next class")
+    ('true class', 'noise 0.4, kind next class')
+    """
+    return name.replace("_", " ").replace("=", " ")
+
+
 def text_width(names: Sequence[str]) -> float:
     """Room for the longest name, in CSS pixels, with the widest of the usual fonts.
 
     >>> text_width(["elr", "cross-entropy"]) > text_width(["elr"])
     True
     """
-    return max(len(name) for name in names) * FONT_SIZE * 0.58
+    return max(len(name) for name in names) * FONT_SIZE * 0.54
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

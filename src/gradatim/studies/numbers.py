@@ -26,14 +26,15 @@ def decimals_for(half_widths: Iterable[float]) -> int:
 
 
 def fixed(value: float, decimals: int, *, sign: bool = False) -> str:
-    """Write a number with fixed decimals and a true minus sign.
+    """Write a number with fixed decimals and a true minus sign; zero has no sign.
 
     >>> fixed(-0.25, 2), fixed(0.25, 2, sign=True), fixed(float("nan"), 2), fixed(-0.001, 2)
     ('−0.25', '+0.25', '–', '0.00')
     """
     if math.isnan(value):
         return UNKNOWN
-    text = f"{round(value, decimals) + 0.0:{'+' if sign else ''}.{decimals}f}"
+    rounded = round(value, decimals) + 0.0
+    text = f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
     return text.replace("-", MINUS)
 
 

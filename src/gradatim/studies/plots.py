@@ -7,7 +7,7 @@ from typing import Any
 
 from gradatim.core.errors import InputError
 from gradatim.studies import svg
-from gradatim.studies.labels import spread, text_width, trim
+from gradatim.studies.labels import in_words, spread, text_width, trim
 from gradatim.studies.numbers import decimals_for, fixed_interval
 from gradatim.studies.summaries import (
     Summaries,
@@ -38,9 +38,10 @@ class Figure:
         over: the group key along the x axis, as "epoch" or "noise"; None draws the arms side by
             side.
         arms: which arms to draw; None draws all that were measured.
-        title: the caption; by default made of metric and key.
+        title: the caption; by default made of metric, key and group.
         unit: the metric's unit, written on its axis.
-        where: the group's other keys and values, as "noise=0.4"; empty draws one panel for each.
+        where: the group's other keys and values, as "noise=0.4", or "" for no others; None draws
+            one panel for each that was measured.
     """
 
     metric: str
@@ -48,7 +49,7 @@ class Figure:
     arms: tuple[str, ...] | None = None
     title: str = ""
     unit: str = "fraction"
-    where: str = ""
+    where: str | None = None
 
 
 def default_figures(summaries: Summaries) -> tuple[Figure, ...]:
@@ -56,16 +57,17 @@ def default_figures(summaries: Summaries) -> tuple[Figure, ...]:
 
     >>> rows = [(0, "a", "loss", "", 1.0), (0, "a", "loss", "noise=0.1, epoch=1", 1.0),
     ...         (0, "a", "loss", "noise=0.1, epoch=2", 1.0)]
-    >>> [figure.over for figure in default_figures(Summaries.of(rows))]
-    [None, 'epoch']
+    >>> [(figure.over, figure.where) for figure in default_figures(Summaries.of(rows))]
+    [(None, ''), ('epoch', 'noise=0.1')]
     """
-    figures = []
+    figures: list[Figure] = []
     for metric in summaries.metrics:
         groups = [parse_group(group) for group in summaries.groups(metric)]
         for keys in sorted(summaries.keys(metric), key=len):
             alike = [parts for parts in groups if tuple(parts) == keys]
             over = max(keys, key=lambda key: len({parts[key] for parts in alike}), default=None)
-            figures.append(Figure(metric, over))
+            wheres = _others(alike, over)[:MOST_PANELS]
+            figures.extend(Figure(metric, over, where=where) for where in wheres)
     return tuple(figures)
 
 
@@ -80,22 +82,44 @@ def panels(figure: Figure, summaries: Summaries) -> Iterator[Figure]:
         raise InputError(
             f"figure: metric {figure.metric!r} was not measured, but {', '.join(summaries.metrics)}"
         )
-    wanted = [parts for parts in groups if figure.over is None or figure.over in parts]
-    if figure.over is None and {} in groups:
-        wanted = [{}]
-    found = dict.fromkeys(
-        join_group({key: value for key, value in parts.items() if key != figure.over})
-        for parts in wanted
-    )
-    wanted_where = parse_group(figure.where)
-    wheres = [where for where in found if wanted_where in ({}, parse_group(where))]
+    wheres = _others(groups, figure.over)
+    if figure.where is not None:
+        wanted = parse_group(figure.where)
+        wheres = [where for where in wheres if parse_group(where) == wanted]
+    elif figure.over is None:
+        wheres = [""] if "" in wheres else wheres
+    else:
+        wheres = _with_lines(groups, figure.over, wheres)
     if not wheres:
         raise InputError(
             f"figure: {figure.metric!r} was not measured over {figure.over!r} in group "
-            f"{figure.where!r}, but in groups such as {summaries.groups(figure.metric)[-1]!r}"
+            f"{figure.where or ''!r}, but in groups such as "
+            f"{summaries.groups(figure.metric)[-1]!r}"
         )
     for where in wheres[:MOST_PANELS]:
-        yield replace(figure, where=where)
+        split = figure.where is None and figure.title and where
+        title = f"{figure.title} ({in_words(where)})" if split else figure.title
+        yield replace(figure, where=where, title=title)
+
+
+def _with_lines(groups: Sequence[Mapping[str, str]], over: str, wheres: list[str]) -> list[str]:
+    """The panels in which the x axis has several values, if there are such panels."""
+    values: dict[str, set[str]] = {where: set() for where in wheres}
+    for parts in groups:
+        if over in parts:
+            values[_others([parts], over)[0]].add(parts[over])
+    return [where for where in wheres if len(values[where]) > 1] or wheres
+
+
+def _others(groups: Sequence[Mapping[str, str]], over: str | None) -> list[str]:
+    """What the groups that have a key hold besides it, each once."""
+    return list(
+        dict.fromkeys(
+            join_group({key: value for key, value in parts.items() if key != over})
+            for parts in groups
+            if over is None or over in parts
+        )
+    )
 
 
 def caption(figure: Figure) -> str:
@@ -104,19 +128,19 @@ def caption(figure: Figure) -> str:
     >>> caption(Figure("accuracy", over="epoch", where="noise=0.4"))
     'Accuracy over epoch (noise 0.4)'
     """
-    words = figure.title or (
-        figure.metric[:1].upper()
-        + figure.metric[1:]
-        + (f" over {figure.over}" if figure.over else "")
-    )
-    return words + (f" ({figure.where.replace('=', ' ')})" if figure.where else "")
+    if figure.title:
+        return figure.title
+    words = in_words(figure.metric[:1].upper() + figure.metric[1:])
+    over = f" over {in_words(figure.over)}" if figure.over else ""
+    return words + over + (f" ({in_words(figure.where)})" if figure.where else "")
 
 
 def draw(figure: Figure, summaries: Summaries) -> str:
     """Draw one panel (see :func:`panels`) as inline SVG.
 
     Without a key on the x axis: one row an arm with its mean, 95% interval, and a faint tick for
-    each seed. With a key: one line an arm, labelled at its end.
+    each seed. With a key: one line an arm, labelled at its end; an arm with one point only is left
+    out if others have lines.
 
     Raises:
         InputError: none of the arms was measured there.
@@ -138,7 +162,7 @@ def _draw_dots(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str
     cells = {
         arm: cell
         for arm in arms
-        if (cell := summaries.find(arm, figure.metric, figure.where)) is not None
+        if (cell := summaries.find(arm, figure.metric, figure.where or "")) is not None
     }
     if not cells:
         raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
@@ -177,6 +201,8 @@ def _draw_dots(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str
 
 def _draw_lines(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> str:
     lines = {arm: points for arm in arms if (points := line(figure, summaries, arm))}
+    if any(len(points) > 1 for points in lines.values()):
+        lines = {arm: points for arm, points in lines.items() if len(points) > 1}
     if not lines:
         raise InputError(f"figure: no arm was measured with {figure.metric!r} at {figure.where!r}")
     across = _Across.of([x for points in lines.values() for x, _ in points])
@@ -242,7 +268,7 @@ class _Across:
 
 def line(figure: Figure, summaries: Summaries, arm: str) -> list[tuple[str, Summary]]:
     """An arm's points along a figure's key, numbers in ascending order, else as measured."""
-    where = parse_group(figure.where)
+    where = parse_group(figure.where or "")
     found = []
     for (name, metric, group), cell in summaries.cells.items():
         parts = parse_group(group)
@@ -282,7 +308,7 @@ def _dress(axes: Any, figure: Figure) -> None:
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="y", nbins=6)
     axes.margins(x=0.02)
-    axes.set_xlabel(figure.over)
+    axes.set_xlabel(in_words(figure.over or ""))
     axes.annotate(
         axis_label(figure.metric, figure.unit),
         (0, 1),
@@ -319,4 +345,4 @@ def axis_label(metric: str, unit: str) -> str:
     >>> axis_label("accuracy", "fraction"), axis_label("loss", "")
     ('accuracy (fraction)', 'loss')
     """
-    return f"{metric} ({unit})" if unit else metric
+    return in_words(metric) + (f" ({unit})" if unit else "")

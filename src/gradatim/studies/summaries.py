@@ -82,6 +82,17 @@ def as_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def by_numbers(groups: Iterable[str]) -> list[str]:
+    """Groups of the same keys by rising numbers; words keep their order.
+
+    >>> by_numbers(["noise=0.4, kind=a", "noise=10, kind=a", "noise=0.2, kind=b"])
+    ['noise=0.2, kind=b', 'noise=0.4, kind=a', 'noise=10, kind=a']
+    """
+    return sorted(
+        groups, key=lambda group: [as_number(value) or 0.0 for value in parse_group(group).values()]
+    )
+
+
 @dataclass(frozen=True)
 class Summaries:
     """All summaries of one ledger by arm, metric and group, in the order of the study."""
@@ -110,11 +121,6 @@ class Summaries:
     def metrics(self) -> tuple[str, ...]:
         """The metrics, in the study's order."""
         return tuple(dict.fromkeys(metric for _, metric, _ in self.cells))
-
-    @cached_property
-    def seeds(self) -> int:
-        """The largest number of seeds that a summary stands on."""
-        return max((len(cell.values) for cell in self.cells.values()), default=0)
 
     def find(self, arm: str, metric: str, group: str) -> Summary | None:
         """The summary of a group, however its keys are ordered and spaced; None if there is none.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.studies.catalogue import Paper, is_implemented
 from gradatim.studies.claims import Claim
+from gradatim.studies.labels import in_words
 from gradatim.studies.numbers import (
     UNKNOWN,
     decimals_for,
@@ -18,7 +19,7 @@ from gradatim.studies.numbers import (
     interval_text,
     p_value_text,
 )
-from gradatim.studies.summaries import Summaries, parse_group
+from gradatim.studies.summaries import Summaries, by_numbers, parse_group
 
 if TYPE_CHECKING:
     from gradatim.studies.outcomes import Outcome
@@ -144,13 +145,15 @@ def arm_tables(summaries: Summaries) -> tuple[Table, ...]:
     plain = [metric for metric in summaries.metrics if "" in summaries.groups(metric)]
     tables = []
     if plain:
-        tables.append(_arm_table("Arms", summaries, [(metric, metric, "") for metric in plain]))
+        tables.append(
+            _arm_table("Arms", summaries, [(in_words(metric), metric, "") for metric in plain])
+        )
     for metric in summaries.metrics:
         for keys in summaries.keys(metric):
             groups = [g for g in summaries.groups(metric) if tuple(parse_group(g)) == keys]
             if keys and len(groups) <= MOST_COLUMNS:
-                columns = [(_group_words(group), metric, group) for group in groups]
-                title = f"{metric} by {' and '.join(keys)}"
+                columns = [(in_words(group), metric, group) for group in by_numbers(groups)]
+                title = in_words(f"{metric} by {' and '.join(keys)}")
                 tables.append(_arm_table(title, summaries, columns))
     return tuple(tables)
 
@@ -267,8 +270,3 @@ def _arm_table(title: str, summaries: Summaries, columns: Sequence[tuple[str, st
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _group_words(group: str) -> str:
-    """A group as a column's head: "noise 0.4"."""
-    return group.replace("=", " ")

@@ -1,0 +1,1 @@
+"""Learners: scikit-learn estimators for tables, made of the library's parts."""
