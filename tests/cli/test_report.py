@@ -25,8 +25,26 @@ def test_html_never_goes_over_a_ledger(refused, results):
     before = ledger.read_bytes()
     for form in ("html", "csv"):
         line = refused("report", SLUG, "--format", form, "--out", str(ledger))
+        assert "exists already; --overwrite replaces it" in line
+        line = refused("report", SLUG, "--format", form, "--out", str(ledger), "--overwrite")
         assert "is an input of this job" in line
     assert ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "latex", "json", "bibtex"])
+def test_other_files_are_replaced_only_when_told(call, refused, results, form):
+    path = results.parent / "mine"
+    path.write_text("my work")
+    command = ("report", SLUG, "--format", form, "--out", "mine")
+    assert "exists already" in refused(*command)
+    assert path.read_text() == "my work"
+    assert call(*command, "--overwrite").exit_code == 0
+    assert path.read_text() != "my work"
+
+
+def test_a_report_is_replaced_by_a_newer_one(call, results):
+    for _ in range(2):
+        assert call("report", "--out", "page.html").exit_code == 0
 
 
 def test_shipped_results_are_reported_in_the_current_directory(

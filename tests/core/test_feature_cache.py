@@ -172,6 +172,16 @@ def test_one_changed_weight_buffer_name_or_layer_changes_a_models_hash():
     assert len(hashes) == count + 3
 
 
+@pytest.mark.parametrize("register", ["register_parameter", "register_buffer"])
+def test_the_names_of_a_models_tensors_count(register):
+    hashes = set()
+    for name in ("scale", "shift"):
+        network = torch.nn.Module()
+        getattr(network, register)(name, torch.nn.Parameter(torch.ones(2)))
+        hashes.add(model_hash(network))
+    assert len(hashes) == 2
+
+
 def test_a_models_files_are_hashed_by_name_and_content(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)

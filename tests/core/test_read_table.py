@@ -75,7 +75,9 @@ def test_the_json_lines_are_plain_json(folder):
 
 @given(st.lists(st.tuples(TEXT, FLOATS, st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=6))
 def test_csv_round_trip_and_foreign_readers_agree(folder, rows):
-    columns = dict(zip(("text", "number", "whole"), map(list, zip(*rows, strict=True)), strict=True))
+    columns = dict(
+        zip(("text", "number", "whole"), map(list, zip(*rows, strict=True)), strict=True)
+    )
     for name, mark in (("a.csv", ","), ("a.tsv", "\t"), ("a.csv.gz", ",")):
         path = write_table(columns, folder / name, overwrite=True)
         kinds = {"text": "text", "number": "number", "whole": "integer"}

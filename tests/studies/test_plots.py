@@ -144,6 +144,25 @@ def test_lines_are_labelled_in_the_order_of_their_ends(outcome):
     assert all(b - a > svg.FONT_SIZE for a, b in itertools.pairwise(ordered))
 
 
+@pytest.mark.parametrize("points", [3, 20])
+def test_leaders_begin_where_their_lines_end(points):
+    rows = [
+        (seed, arm, "loss", f"epoch={x}", base + x * seed / 7)
+        for seed in range(3)
+        for arm, base in (("a", 0.1), ("b", 9.0), ("c", 9.1))
+        for x in range(points)
+    ]
+    drawing = draw(Figure("loss", over="epoch"), Summaries.of(rows))
+    for color in ("series-1", "series-2", "series-3"):
+        paths = re.findall(rf'd="([^"]*)"[^>]*fill: none; stroke: var\(--{color}', drawing)
+        joined = [re.findall(r"(-?[\d.]+) (-?[\d.]+)", path) for path in paths]
+        line = next(pairs for pairs in joined if len(pairs) == points)
+        leader = joined[-1]
+        assert len(leader) == 4
+        assert float(leader[0][1]) == pytest.approx(float(line[-1][1]), abs=0.02)
+        assert 0 < float(leader[0][0]) - float(line[-1][0]) < 10
+
+
 def test_points_and_curves_stand_where_their_values_are():
     rows = [
         (seed, "a", "loss", f"epoch={x}", y + (seed - 1) * 1e-9)

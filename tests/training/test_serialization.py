@@ -37,10 +37,16 @@ def test_round_trip(state):
 def test_round_trip_on_disk(tmp_path):
     shared = torch.randn(3)
     state = {
-        "nan": math.nan, "inf": -math.inf, "tied": [shared, shared], "bf16": torch.ones(2, dtype=torch.bfloat16),
-        "view": torch.arange(6).reshape(2, 3).T, "array": np.arange(3, dtype=np.uint32),
-        "empty": torch.empty(0), "scalar": np.float64(0.1), 7: (1, [2.5, None]),
-    }  # fmt: skip
+        "nan": math.nan,
+        "inf": -math.inf,
+        "tied": [shared, shared],
+        "bf16": torch.ones(2, dtype=torch.bfloat16),
+        "view": torch.arange(6).reshape(2, 3).T,
+        "array": np.arange(3, dtype=np.uint32),
+        "empty": torch.empty(0),
+        "scalar": np.float64(0.1),
+        7: (1, [2.5, None]),
+    }
     save_state(state, tmp_path, "state")
     back = load_state(tmp_path, "state")
     assert math.isnan(back["nan"]) and back["inf"] == -math.inf and back[7] == (1, [2.5, None])

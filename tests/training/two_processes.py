@@ -15,6 +15,16 @@ from gradatim.training import Callback, GradientNoise, Loss, TrainingDynamics, f
 EXAMPLES = 33  # the last batch of 8 has one example, fewer than two processes
 
 
+class Marking(Callback):
+    """Writes a memory outside of steps, alike in every process."""
+
+    def __init__(self, memory: ExampleMemory) -> None:
+        self.memory = memory
+
+    def epoch_end(self, state) -> None:
+        self.memory.set(torch.arange(EXAMPLES), torch.full((EXAMPLES,), float(state.epoch)))
+
+
 class Killed(Callback):
     """Kills the process after an update."""
 
@@ -39,6 +49,7 @@ def train(folder: Path | None, kill_at: int = 0, dropout: float = 0.0) -> dict[s
         torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Dropout(dropout), torch.nn.Linear(8, 1)
     )
     memory = ExampleMemory(EXAMPLES, (1,))
+    marks = ExampleMemory(EXAMPLES)
     dynamics = TrainingDynamics(EXAMPLES, 4, ("loss",))
 
     def step(model, batch, state):
@@ -51,7 +62,7 @@ def train(folder: Path | None, kill_at: int = 0, dropout: float = 0.0) -> dict[s
     result = fit(
         model, data(), step, optimizer=torch.optim.Adam(model.parameters(), lr=0.05), epochs=4,
         batch_size=8, accumulate=3, clip_norm=1.0, checkpoint=folder, checkpoint_every=2,
-        stateful={"memory": memory}, callbacks=[GradientNoise(0.001), dynamics, Killed(kill_at)],
+        stateful={"memory": memory, "marks": marks}, callbacks=[GradientNoise(0.001), dynamics, Marking(marks), Killed(kill_at)],
         progress_bar=False,
     )  # fmt: skip
     losses = torch.tensor([row["loss"] for row in result.history])

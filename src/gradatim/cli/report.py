@@ -34,6 +34,9 @@ def report(
         str, typer.Option(metavar="|".join(TABLES), help="Which table, where a format has one.")
     ] = "verdicts",
     budget: BudgetName = "full",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that stands at --out.")
+    ] = False,
 ) -> None:
     """Write results as a page, a table or records.
 
@@ -44,6 +47,8 @@ def report(
 
     check_option("--format", form, FORMATS)
     check_option("--table", table, TABLES)
+    if out is not None and not overwrite:
+        check_replaceable(out, form)
     if form == "bibtex":
         deliver(bibtex(slugs or ()), out, form)
         return
@@ -58,6 +63,20 @@ def report(
     else:
         deliver(render(outcomes, form, table), out, form, [one.ledger.path for one in outcomes])
     end_with(problems)
+
+
+def check_replaceable(out: Path, form: str) -> None:
+    """Refuse to write over a file that may be somebody's work.
+
+    Reports of this library are replaced, and Markdown files change only between their markers.
+
+    Raises:
+        InputError: another file stands there.
+    """
+    from gradatim.studies.report import is_report
+
+    if out.is_file() and form != "markdown" and not (form == "html" and is_report(out)):
+        raise InputError(f"{out}: exists already; --overwrite replaces it")
 
 
 def load(

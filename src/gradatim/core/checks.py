@@ -1,13 +1,17 @@
 """The one validation layer: every check names the argument, what was expected and what came."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from gradatim.core.errors import InputError, nearest_names
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_shape(name: str, value: torch.Tensor, *sizes: int | str) -> None:
@@ -21,6 +25,7 @@ def check_shape(name: str, value: torch.Tensor, *sizes: int | str) -> None:
     Raises:
         InputError: another number of dimensions, another size, or unequal sizes of one letter.
 
+    >>> import torch
     >>> check_shape("logits", torch.zeros(4, 3), "B", "C")
     >>> check_shape("logits", torch.zeros(4), "B", "C")
     Traceback (most recent call last):
@@ -104,8 +109,9 @@ def check_finite(name: str, values: Sequence[float] | np.ndarray | torch.Tensor)
     Traceback (most recent call last):
     gradatim.core.errors.InputError: difficulty: expected finite numbers, got nan at row 1 (1 of 2)
     """
-    array = values.detach().cpu().float().numpy() if isinstance(values, torch.Tensor) else values
-    array = np.asarray(array, dtype=float)
+    if not isinstance(values, Sequence | np.ndarray):
+        values = values.detach().cpu().double().numpy()
+    array = np.asarray(values, dtype=float)
     bad = ~np.isfinite(array)
     if bad.any():
         first = np.argwhere(bad)[0]
@@ -119,6 +125,7 @@ def check_finite(name: str, values: Sequence[float] | np.ndarray | torch.Tensor)
 def reduce(values: torch.Tensor, reduction: str) -> torch.Tensor:
     """Apply ``reduction`` ("mean", "sum" or "none") to per-example values.
 
+    >>> import torch
     >>> reduce(torch.tensor([1.0, 3.0]), "mean")
     tensor(2.)
     """

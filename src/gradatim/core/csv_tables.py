@@ -134,6 +134,8 @@ class _CsvReader:
             column_types=dict.fromkeys(self._text & set(self._names), pa.string()),
             include_columns=self._select,
             null_values=MISSING_TEXTS,
+            true_values=["true", "True", "TRUE"],
+            false_values=["false", "False", "FALSE"],
             strings_can_be_null=False,
         )
         # One block for Arrow too: it need not look for the ends of records again.

@@ -120,7 +120,7 @@ def parquet_parts(
     for file in files:
         opened = _open_parquet(file.path)
         total = opened.metadata.num_rows
-        if skip >= total > 0:
+        if skip and skip >= total:
             skip -= total
             continue
         try:

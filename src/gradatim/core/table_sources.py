@@ -205,7 +205,8 @@ def _array(source: str, name: str, values: Any) -> Any:
         return pa.array(values, from_pandas=True if hasattr(values, "iloc") else None)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         before = None
-        for row, value in enumerate(values if isinstance(values, Iterable) else ()):
+        several = isinstance(values, Iterable) and getattr(values, "ndim", 1)
+        for row, value in enumerate(values if several else ()):
             missing = value is None or (isinstance(value, float) and value != value)
             before = before if missing else before or kind_of(value)
             if not missing and kind_of(value) != before:

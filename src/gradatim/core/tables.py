@@ -54,11 +54,13 @@ def read_table(
     """
     columns = columns or {}
     text = {name for name, kind in columns.items() if kind == "text"}
+    guessed = {name for name, kind in columns.items() if kind in ("any", "label")}
     while True:
         opened = open_source(source, _all_selected(select, columns))
         checks = ColumnChecks(columns, opened.name, untyped=opened.untyped)
         tables = [checks(part) for part in opened.parts(text=text)]
         changed = _columns_that_became_text(tables) if opened.untyped else set()
+        changed -= text | (columns.keys() - guessed)
         if not changed:
             break
         text |= changed  # what was read as numbers at first is read again as it is written

@@ -57,7 +57,7 @@ POPULATION = (
 )
 WIDTHS = (196, 128, 128, 10)
 MAIN = "noise=0.4"
-OTHERS = ("noise=0.2", "noise=0.6", "noise=0.4, kind=next class")
+OTHERS = ("noise=0.2", "noise=0.6", "kind=next class")
 DETECTING = ("early stopping", "small loss", "bootstrapping")
 PLAIN, REGULARIZED = "cross-entropy, decay 0.001", "ELR, decay 0.001"
 
@@ -197,7 +197,7 @@ def study(seed: int, budget: Budget) -> Iterator[Measurement]:
         digits = _noisy_digits(seed, size, noise, kind)
         for arm in ("cross-entropy", "ELR"):
             trial = _train(arm, chosen[arm].settings, digits, seed, epochs)
-            group = f"noise={noise}" + ("" if kind == "symmetric" else f", kind={kind}")
+            group = f"noise={noise}" if kind == "symmetric" else f"kind={kind}"
             yield from _report(arm, trial, group)
     yield from _linear(seed, budget)
 
@@ -374,7 +374,7 @@ def _linear(seed: int, budget: Budget) -> Iterator[Measurement]:
         past = PastPredictions(size, 2, 0.9)
         for step in range(steps + 1):
             logits = inputs @ weights
-            if 0 < step <= 5 or step and step % 10 == 0:
+            if 0 < step <= 5 or (step and step % 10 == 0):
                 right = (logits.argmax(dim=1) == true)[flipped].double().mean().item()
                 yield Measurement(arm, "true_class", right, f"step={step}")
             target = past.update(torch.arange(size), logits.softmax(dim=1))

@@ -42,14 +42,19 @@ class Outcome:
     @property
     def command(self) -> str:
         """The command that makes the ledger."""
-        seeds = f" --seeds {format_seeds(self.ledger.seeds)}" if self.ledger.seeds else ""
-        budget = "" if self.ledger.budget == "full" else f" --budget {self.ledger.budget}"
-        return f"gradatim run {self.paper.slug}{seeds}{budget}"
+        return run_command(self.ledger)
 
     @cached_property
     def summaries(self) -> Summaries:
         """Mean and interval of each arm."""
         return Summaries.of(self.ledger.rows)
+
+
+def run_command(ledger: Ledger) -> str:
+    """The command that makes a ledger."""
+    seeds = f" --seeds {format_seeds(ledger.seeds)}" if ledger.seeds else ""
+    budget = "" if ledger.budget == "full" else f" --budget {ledger.budget}"
+    return f"gradatim run {ledger.slug}{seeds}{budget}"
 
 
 def judge(ledger: Ledger, module: str | None = None) -> Outcome:
@@ -71,7 +76,7 @@ def judge(ledger: Ledger, module: str | None = None) -> Outcome:
             raise
         raise InputError(
             f"{ledger.path}: the study has changed since ({fresh}) and no longer fits what was "
-            f"measured ({error}); run it again with: gradatim run {ledger.slug} --fresh"
+            f"measured ({error}); run it again with: {run_command(ledger)} --fresh"
         ) from error
     return Outcome(study, ledger, verdicts, fresh)
 

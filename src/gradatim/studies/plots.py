@@ -322,6 +322,7 @@ def _dress(axes: Any, figure: Figure) -> None:
 
 def _label_ends(axes: Any, ends: Mapping[str, tuple[float, float]], summaries: Summaries) -> None:
     """Write each arm's name right of its line's end, joined to it by a thin leader."""
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # what is measured must not move later
     box = axes.get_window_extent()
     starts = [axes.transData.transform(end) for end in ends.values()]
     heights = spread([y for _, y in starts], svg.FONT_SIZE * 1.3, box.y0, box.y1)

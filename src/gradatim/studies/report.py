@@ -25,6 +25,8 @@ from gradatim.studies.tables import (
 from gradatim.studies.verdict_plot import draw_verdict
 from gradatim.studies.verdicts import Verdict
 
+GENERATOR = '<meta name="generator" content="gradatim">'
+
 
 @dataclass(frozen=True)
 class _Claim:
@@ -86,6 +88,12 @@ def write_report(
     return target
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that :func:`write_report` wrote."""
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
+
+
 def render_report(outcomes: Sequence[Outcome]) -> str:
     """The report's HTML; see :func:`write_report`.
 
@@ -93,6 +101,7 @@ def render_report(outcomes: Sequence[Outcome]) -> str:
         InputError: there is nothing to report.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     if not outcomes:
         raise InputError("report: there are no results yet; make some with: gradatim run SLUG")
@@ -107,6 +116,7 @@ def render_report(outcomes: Sequence[Outcome]) -> str:
     return environment.get_template("report.html.j2").render(
         title="The papers' claims, put to the test" if several else outcomes[0].paper.title,
         summary=count_text(outcomes),
+        generator=Markup(GENERATOR),
         level=2 if several else 1,
         sections=[_section(outcome) for outcome in outcomes],
     )

@@ -160,9 +160,7 @@ class Loop:
         self.emit("optimizer_step_start")
         self.updater.step()
         state.step += 1
-        if self.loader.world > 1:
-            for item in self.synchronized:
-                item.synchronize(lambda rows: gather_rows(self.accelerator, rows))
+        self._synchronize()
         self.emit("step_end")
         self.bar.update()
         ended = state.position == len(self.batches)
@@ -177,6 +175,12 @@ class Loop:
         finished = state.stop or state.step == state.total_steps
         if self.folder and (finished or _due(state.step, self.checkpoint_every, ended)):
             self._save()
+
+    def _synchronize(self) -> None:
+        """Bring per-example state to the same in all processes."""
+        if self.loader.world > 1:
+            for item in self.synchronized:
+                item.synchronize(lambda rows: gather_rows(self.accelerator, rows))
 
     def _evaluate(self) -> None:
         """Run the evaluation in evaluation mode, without gradients."""
@@ -247,6 +251,7 @@ class Loop:
     def _save(self) -> None:
         """Write a checkpoint, once, for all processes."""
         self.history.check_finite(self.state.step, self._add_up)
+        self._synchronize()  # callbacks may have written since the update
         randoms = self._gather_random_states()
         if self.accelerator.is_main_process and self.folder is not None:
             state = {
