@@ -22,7 +22,7 @@ check: $(VENV)/.dev data  ## format, lint, types, floors
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev data  ## every benchmark, as ratios to the tool one would otherwise pick
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py docs/benchmarks.md
 
 data: $(VENV)/.data  ## the data packages that studies read
 

@@ -5,22 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+PAGE = """# Benchmarks
+
+Each hot path beside the tool one would otherwise pick, interleaved in one run (`make bench`).
+Ratios are medians over rounds; absolute times mean little.
+
+{table}
+"""
 HEADER = ("benchmark", "ours", "peer", "peer's time / ours", "limit", "within")
 
 
-def main() -> int:
-    """Print the table as Markdown; the exit code counts benchmarks that failed to run."""
+def main(page: Path | None) -> int:
+    """Print the table, and write it to a page if wanted; the result counts what failed to run."""
     failed = 0
-    print("| " + " | ".join(HEADER) + " |")
-    print("|" + " --- |" * len(HEADER))
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
     for script in sorted(Path(__file__).parent.glob("bench_*.py")):
         run = subprocess.run([sys.executable, script], capture_output=True, text=True)
         if run.returncode:
             failed += 1
             print(f"{script.name} failed:\n{run.stderr}", file=sys.stderr)
-            continue
-        for line in run.stdout.splitlines():
-            print(row(json.loads(line)))
+        lines += [row(json.loads(line)) for line in run.stdout.splitlines()]
+    print("\n".join(lines))
+    if page is not None and not failed:
+        page.write_text(PAGE.format(table="\n".join(lines)), encoding="utf-8")
     return failed
 
 
@@ -43,4 +50,4 @@ def row(result: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

@@ -24,9 +24,7 @@ def pieces(number=3, rows=1000):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_tables_are_written_as_they_come(tmp_path, ending):
     path = write_table(pieces(), tmp_path / "new" / f"a.{ending}")
-    assert read_table(path, {"t": "text"}).equals(pa.concat_tables(pieces()).combine_chunks()) or (
-        read_table(path, {"t": "text"}).to_pydict() == pa.concat_tables(pieces()).to_pydict()
-    )
+    assert read_table(path, {"t": "text"}).to_pydict() == pa.concat_tables(pieces()).to_pydict()
     streamed = write_table(iterate_table(path, {"t": "text"}, rows=700), tmp_path / "b.parquet")
     assert read_table(streamed).to_pydict() == pa.concat_tables(pieces()).to_pydict()
 
@@ -128,7 +126,7 @@ def test_tables_without_rows_and_rows_without_values(tmp_path):
     empty = pa.table({"x": pa.array([], pa.float64())})
     for ending in ENDINGS:
         path = write_table(empty, tmp_path / f"a.{ending}")
-        with pytest.raises(InputError, match="holds no rows|is empty"):
+        with pytest.raises(InputError, match=r"holds no rows|is empty"):
             read_table(path)
         path = write_table({"x": [1.0, None, None, 2.0]}, tmp_path / f"gaps.{ending}")
         back = read_table(path, {"x": "number or missing"})

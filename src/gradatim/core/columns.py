@@ -232,6 +232,22 @@ def types_inside(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield from types_inside(kind.field(index).type)
 
 
+def rewrite_type(kind: pa.DataType, rewrite: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Apply a change to a type, or to the types nested in it.
+
+    >>> rewrite_type(pa.list_(pa.int8()), lambda kind: pa.int64())
+    ListType(list<item: int64>)
+    """
+    if is_list(kind):
+        value = rewrite_type(kind.value_type, rewrite)
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(value, kind.list_size)
+        return pa.large_list(value) if pa.types.is_large_list(kind) else pa.list_(value)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(rewrite_type(field.type, rewrite)) for field in kind])
+    return rewrite(kind)
+
+
 def count(number: int, noun: str) -> str:
     """A number and its noun.
 

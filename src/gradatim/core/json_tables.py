@@ -9,7 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from gradatim.core.columns import Part, is_list, is_number, is_text, kind_of, missing_column, show
+from gradatim.core.columns import (
+    Part,
+    is_list,
+    is_number,
+    is_text,
+    kind_of,
+    missing_column,
+    rewrite_type,
+    show,
+)
 from gradatim.core.errors import InputError
 from gradatim.core.table_files import TableFile
 from gradatim.core.text_blocks import (
@@ -169,10 +178,4 @@ def _note_type(seen: dict[str, str], path: str, kind: pa.DataType) -> None:
 
 def _as_text(kind: pa.DataType) -> pa.DataType:
     """A type with text in place of the timestamps that Arrow sees in text that looks like one."""
-    if pa.types.is_timestamp(kind):
-        return pa.string()
-    if is_list(kind):
-        return pa.list_(_as_text(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_as_text(field.type)) for field in kind])
-    return kind
+    return rewrite_type(kind, lambda k: pa.string() if pa.types.is_timestamp(k) else k)

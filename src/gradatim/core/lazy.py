@@ -25,7 +25,7 @@ def require(module: str, *, extra: str | None = None, why: str = "") -> ModuleTy
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
-        if (error.name or "").split(".")[0] != package:
+        if error.name != package:
             raise
         command = f"pip install 'gradatim[{extra}]'" if extra else f"pip install {package}"
         reason = f" {why}" if why else ""

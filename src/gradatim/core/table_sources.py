@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gradatim.core.columns import Part, kind_of, missing_column, row_place, show
+from gradatim.core.columns import Part, kind_of, missing_column, rewrite_type, row_place, show
 from gradatim.core.csv_tables import csv_parts
 from gradatim.core.errors import InputError
 from gradatim.core.json_tables import json_parts
@@ -150,6 +150,8 @@ def _dataset_source(name: str, dataset: Any, select: Sequence[str] | None) -> So
         if counted and rows is None:
             yield Part(arrow[:], row_place(name))
             return
+        if counted and skip and skip >= len(dataset):
+            return
         offset, rest = skip, arrow.skip(skip) if skip else arrow
         for table in rest.iter(batch_size=rows or 65_536):
             yield Part(table, row_place(name, offset))
@@ -159,12 +161,20 @@ def _dataset_source(name: str, dataset: Any, select: Sequence[str] | None) -> So
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Drop what other libraries left in the schema, and decode categories."""
+    """Drop what other libraries left in the schema; decode categories and views of text."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            column = table.column(index).cast(field.type.value_type)
-            table = table.set_column(index, field.name, column)
+        kind = rewrite_type(field.type, _plain_type)
+        if kind != field.type:
+            table = table.set_column(index, field.name, table.column(index).cast(kind))
     return table.replace_schema_metadata(None)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary_view(kind) else kind
 
 
 def _from_pandas(frame: Any) -> pa.Table:
@@ -205,7 +215,7 @@ def _array(source: str, name: str, values: Any) -> Any:
         return pa.array(values, from_pandas=True if hasattr(values, "iloc") else None)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         before = None
-        several = isinstance(values, Iterable) and getattr(values, "ndim", 1)
+        several = isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0
         for row, value in enumerate(values if several else ()):
             missing = value is None or (isinstance(value, float) and value != value)
             before = before if missing else before or kind_of(value)

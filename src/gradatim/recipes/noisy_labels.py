@@ -235,7 +235,7 @@ class EarlyLearningPlus:
         self.classes, self.strength, self.alpha = num_classes, strength, alpha
         self.inputs, self.label = inputs, label
         self.averages = {
-            name: WeightAverage(network, lambda k: sigmoid_ramp(k / ramp_steps, end=decay))
+            name: WeightAverage(network, lambda k: sigmoid_ramp((k + 1) / ramp_steps, end=decay))
             for name, network in self.networks.items()
         }
         self.past = {

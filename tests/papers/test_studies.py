@@ -1,0 +1,48 @@
+"""Every study runs at its smoke budget, repeats itself, and measures what its claims ask for."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from gradatim.studies.catalogue import catalogue, is_implemented
+from gradatim.studies.claims import Budget, Items, Measurement, SeedTable
+from gradatim.studies.ledger import Ledger, ledger_path
+from gradatim.studies.outcomes import load_outcomes
+from gradatim.studies.registry import load_study
+
+IMPLEMENTED = [slug for slug in catalogue() if is_implemented(slug)]
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.mark.parametrize("slug", IMPLEMENTED)
+def test_smoke(slug):
+    study = load_study(slug)
+    runs = [list(study.function(seed, Budget("smoke"))) for seed in (3, 3)]
+    assert [one for one in runs[0] if not isinstance(one, Items)] == [
+        one for one in runs[1] if not isinstance(one, Items)
+    ]
+    measured = [one for one in runs[0] if isinstance(one, Measurement)]
+    names = [(one.arm, one.metric, one.group) for one in measured]
+    assert len(set(names)) == len(names)
+    assert all(math.isfinite(one.value) for one in measured)
+    table = SeedTable(measured)
+    for claim in study.claims:
+        for estimand in claim.alternatives:
+            assert math.isfinite(estimand(table)), claim.statement
+
+
+@pytest.mark.parametrize("slug", IMPLEMENTED)
+def test_the_committed_ledger_holds_the_verdict_seeds(slug):
+    ledger = Ledger.read(ledger_path(slug, Budget("full"), RESULTS))
+    assert set(range(10, 20)) <= set(ledger.seeds)
+
+
+def test_the_readme_shows_the_committed_verdicts():
+    from gradatim.studies.exports import verdict_markdown
+
+    outcomes, problems = load_outcomes(RESULTS, Budget("full"))
+    readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- verdicts -->")[1].split("<!-- /verdicts -->")[0]
+    assert problems == []
+    assert shown.strip() == verdict_markdown(outcomes).strip()
