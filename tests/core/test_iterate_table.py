@@ -111,6 +111,17 @@ def test_what_came_before_a_fault_is_handed_out(tmp_path, monkeypatch):
     assert got >= 440
 
 
+def test_a_fault_after_skipped_rows_is_named_by_its_place_in_the_file(tmp_path):
+    values = np.arange(100.0)
+    values[77] = np.nan
+    for ending, place in (("parquet", "row 77"), ("csv", "line 79"), ("jsonl", "line 78")):
+        path = write_table({"x": values, "n": range(100)}, tmp_path / f"a.{ending}")
+        for skip in (0, 60, 77):
+            with pytest.raises(InputError, match=rf"a\.{ending}, {place}, column 'x'"):
+                list(iterate_table(path, {"x": "number"}, rows=7, skip=skip))
+        assert sum(t.num_rows for t in iterate_table(path, {"x": "number"}, skip=78)) == 22
+
+
 def test_a_wrong_size(sources):
     for wrong in ({"rows": 0}, {"skip": -1}):
         with pytest.raises(InputError, match="expected rows of at least 1 and skip of at least 0"):

@@ -84,6 +84,7 @@ EQUAL = [
     (pa.array([{"c": "x"}]).cast(pa.struct({"c": pa.large_string()})), [{"c": "x"}]),
     (pa.array([[]], pa.list_(pa.null())), pa.array([[]], pa.list_(pa.string()))),
     (pa.array([[None]], pa.list_(pa.null())), pa.array([[None]], pa.list_(pa.float32()))),
+    (np.negative(np.array([[np.nan, 1.0]])), [[np.nan, -1.0]]),
     ([{"a": 1, "b": None}], [{"a": 1.0}]),
     (pa.array([2**60], pa.int64()), pa.array([2**60], pa.uint64())),
     (pa.array([10**9], pa.timestamp("ns")), pa.array([10**6], pa.timestamp("us"))),

@@ -292,6 +292,12 @@ def test_a_fault_in_a_shard_names_the_shard_and_its_row(tmp_path):
             read(tmp_path, {"x": "number"})
 
 
+def test_faults_in_all_parts_are_counted(tmp_path):
+    shards(tmp_path, a={"x": [1.0, None], "y": [1, 2]}, b={"x": [None, None], "y": [None, 2]})
+    with pytest.raises(InputError, match=r"a\.parquet, row 1, column 'x': .*\(and 2 more rows\)"):
+        read_table(tmp_path, {"y": "integer", "x": "number"})
+
+
 def test_a_damaged_page(tmp_path):
     path = tmp_path / "a.parquet"
     table = pa.table({"x": list(range(5000))})

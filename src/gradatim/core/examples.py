@@ -68,9 +68,11 @@ class TensorExamples:
             told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise InputError(f"expected columns of one length, but {told or 'there are none'}")
         self._length = next(iter(lengths.values()))
-        self._devices = {c.device for c in self._columns.values() if isinstance(c, torch.Tensor)}
+        self._tensors = {n: c for n, c in self._columns.items() if isinstance(c, torch.Tensor)}
+        self._devices = {column.device for column in self._tensors.values()}
         # A tensor on the processor reports a wrong index at once and at no cost.
         self._reports_bounds = self._devices == {torch.device("cpu")}
+        self._gathers_all = self._reports_bounds and self._tensors.keys() == lengths.keys()
 
     @property
     def column_names(self) -> list[str]:
@@ -108,9 +110,7 @@ class TensorExamples:
             IndexError: a position beyond the last example.
             InputError: an index that is none of these.
         """
-        if isinstance(index, slice):
-            return {name: column[index] for name, column in self._columns.items()}
-        if isinstance(index, int | np.integer):
+        if isinstance(index, slice | int | np.integer):
             return {name: column[index] for name, column in self._columns.items()}
         rows = _index_tensor(index)
         if self._reports_bounds:
@@ -121,14 +121,15 @@ class TensorExamples:
         return self._take(_within(rows, self._length))
 
     def _take(self, rows: torch.Tensor) -> dict[str, Any]:
+        if self._gathers_all:
+            return {name: c.index_select(0, rows) for name, c in self._tensors.items()}
         on = {device: rows.to(device) for device in self._devices}
-        batch: dict[str, Any] = {}
-        for name, column in self._columns.items():
-            if isinstance(column, torch.Tensor):
-                batch[name] = column.index_select(0, on[column.device])
-            else:
-                batch[name] = [column[row] for row in rows.tolist()]
-        return batch
+        return {
+            name: column.index_select(0, on[column.device])
+            if isinstance(column, torch.Tensor)
+            else [column[row] for row in rows.tolist()]
+            for name, column in self._columns.items()
+        }
 
     def select(self, index: Index) -> "TensorExamples":
         """The examples at some positions, as examples.
