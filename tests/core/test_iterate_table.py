@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradatim.core import text_blocks
 from gradatim.core.errors import InputError
-from gradatim.core.tables import count_rows, iterate_table, read_table, write_table
+from gradatim.core.io import text_blocks
+from gradatim.core.io.tables import count_rows, iterate_table, read_table, write_table
 
 ROWS = 137
 COLUMNS = {

@@ -15,9 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradatim.core import text_blocks
-from gradatim.core.tables import iterate_table, read_table, write_table
-from gradatim.core.text_blocks import cut_records, record_ends
+from gradatim.core.io import text_blocks
+from gradatim.core.io.tables import iterate_table, read_table, write_table
+from gradatim.core.io.text_blocks import cut_records, record_ends
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradatim.core.errors import InputError, StorageError
+from gradatim.core.io.tables import write_table
 from gradatim.core.side_table import SideTable, content_ids
-from gradatim.core.tables import write_table
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -124,7 +124,7 @@ def test_ids_stay_what_they_are():
 
 
 def test_csv_whose_types_are_found_out_late(folder, monkeypatch):
-    monkeypatch.setattr("gradatim.core.text_blocks.BLOCK_BYTES", 50)
+    monkeypatch.setattr("gradatim.core.io.text_blocks.BLOCK_BYTES", 50)
     codes = [f"{i:03}" for i in range(100)] + ["none"]
     path = folder / "codes.csv"
     path.write_text("\n".join(["code", *codes]))

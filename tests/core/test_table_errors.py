@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gradatim.core import text_blocks
 from gradatim.core.errors import InputError, StorageError
-from gradatim.core.tables import count_rows, iterate_table, read_table
+from gradatim.core.io import text_blocks
+from gradatim.core.io.tables import count_rows, iterate_table, read_table
 
 NUMBER = {"d": "number"}
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradatim.core.errors import InputError, StorageError
-from gradatim.core.tables import iterate_table, read_table, write_table
+from gradatim.core.io.tables import iterate_table, read_table, write_table
 
 COLUMNS = {"x": [1.5, None], "t": ["a", 'b"\n']}
 ENDINGS = ["parquet", "jsonl", "csv", "tsv", "jsonl.gz", "csv.zst"]
@@ -74,7 +74,7 @@ def test_a_full_disk(tmp_path, ending, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(
-        f"gradatim.core.tables.write_{'json' if ending == 'jsonl' else ending}", full
+        f"gradatim.core.io.tables.write_{'json' if ending == 'jsonl' else ending}", full
     )
     with pytest.raises(StorageError, match=rf"a\.{ending}: writing failed: the disk is full"):
         write_table(COLUMNS, tmp_path / f"a.{ending}")

@@ -62,8 +62,8 @@ def train(folder: Path | None, kill_at: int = 0, dropout: float = 0.0) -> dict[s
     result = fit(
         model, data(), step, optimizer=torch.optim.Adam(model.parameters(), lr=0.05), epochs=4,
         batch_size=8, accumulate=3, clip_norm=1.0, checkpoint=folder, checkpoint_every=2,
-        stateful={"memory": memory, "marks": marks}, callbacks=[GradientNoise(0.001), dynamics, Marking(marks), Killed(kill_at)],
-        progress_bar=False,
+        stateful={"memory": memory, "marks": marks}, progress_bar=False,
+        callbacks=[GradientNoise(0.001), dynamics, Marking(marks), Killed(kill_at)],
     )  # fmt: skip
     losses = torch.tensor([row["loss"] for row in result.history])
     weights = {f"weight {name}": value for name, value in model.state_dict().items()}

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from gradatim.core.columns import is_list, is_text
-from gradatim.core.tables import read_table
+from gradatim.core.io.columns import is_list, is_text
+from gradatim.core.io.tables import read_table
 
 _EXACT = 2**53
 
@@ -29,7 +29,7 @@ def content_ids(table: Any) -> list[str]:
     give the same ids. Rows with the same content get "-1", "-2"... in their order.
 
     Args:
-        table: whatever :func:`gradatim.core.tables.read_table` reads.
+        table: whatever :func:`gradatim.core.io.tables.read_table` reads.
 
     Returns:
         One id a row: 32 hexadecimal digits, and a suffix where a row stands there again.

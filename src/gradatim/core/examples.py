@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from gradatim.core.columns import is_list, is_number, kind_of, show
 from gradatim.core.errors import InputError
-from gradatim.core.table_sources import open_source
+from gradatim.core.io.columns import is_list, is_number, kind_of, show
+from gradatim.core.io.table_sources import open_source
 
 Index = Sequence[int] | np.ndarray | torch.Tensor | slice
 

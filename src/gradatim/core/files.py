@@ -75,6 +75,8 @@ def atomic_path(
         synchronize_file(temporary)
         temporary.replace(target)
         synchronize_file(target.parent)
+    except StorageError:  # of what is read while this is written
+        raise
     except OSError as error:
         raise storage_error("writing", target, error) from error
     finally:
@@ -100,6 +102,8 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         synchronize_file(temporary)
         _replace_directory(temporary, target)
         synchronize_file(target.parent)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error("writing", target, error) from error
     finally:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gradatim.core.columns import count, fit, is_text, missing_column, show
 from gradatim.core.content_ids import content_ids
 from gradatim.core.errors import InputError
-from gradatim.core.tables import read_table, write_table
+from gradatim.core.io.columns import count, fit, is_text, missing_column, show
+from gradatim.core.io.tables import read_table, write_table
 
 __all__ = ["SideTable", "content_ids"]
 

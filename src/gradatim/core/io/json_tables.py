@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from gradatim.core.columns import (
+from gradatim.core.errors import InputError
+from gradatim.core.io.columns import (
     Part,
     is_list,
     is_number,
@@ -19,9 +20,8 @@ from gradatim.core.columns import (
     rewrite_type,
     show,
 )
-from gradatim.core.errors import InputError
-from gradatim.core.table_files import TableFile
-from gradatim.core.text_blocks import (
+from gradatim.core.io.table_files import TableFile
+from gradatim.core.io.text_blocks import (
     Block,
     count_lines,
     cut_lines,

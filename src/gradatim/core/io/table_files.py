@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradatim.core.columns import Part, missing_column, row_place
 from gradatim.core.errors import InputError, StorageError, nearest_names
 from gradatim.core.files import storage_error
+from gradatim.core.io.columns import Part, missing_column, row_place
 
 _FORMATS = {
     ".parquet": "parquet",

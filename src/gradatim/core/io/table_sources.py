@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gradatim.core.columns import Part, kind_of, missing_column, rewrite_type, row_place, show
-from gradatim.core.csv_tables import csv_parts
 from gradatim.core.errors import InputError
-from gradatim.core.json_tables import json_parts
+from gradatim.core.io.columns import Part, kind_of, missing_column, rewrite_type, row_place, show
+from gradatim.core.io.csv_tables import csv_parts
+from gradatim.core.io.json_tables import json_parts
+from gradatim.core.io.table_files import find_table, parquet_parts, parquet_rows, several_splits
 from gradatim.core.lazy import require
-from gradatim.core.table_files import find_table, parquet_parts, parquet_rows, several_splits
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from gradatim.core.columns import types_inside
 from gradatim.core.errors import InputError
-from gradatim.core.table_files import TableFile
+from gradatim.core.io.columns import types_inside
+from gradatim.core.io.table_files import TableFile
 
 _ROW_GROUP = 65_536
 _JSON_ROWS = 8_192

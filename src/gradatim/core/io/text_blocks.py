@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gradatim.core.errors import InputError, StorageError
 from gradatim.core.files import storage_error
-from gradatim.core.table_files import TableFile
+from gradatim.core.io.table_files import TableFile
 
 BLOCK_BYTES = 1 << 22
 LONGEST_RECORD = 1 << 30

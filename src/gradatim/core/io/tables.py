@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from gradatim.core.columns import ColumnChecks
 from gradatim.core.errors import InputError
 from gradatim.core.files import atomic_path
-from gradatim.core.table_files import TableFile, file_format
-from gradatim.core.table_sources import open_source
-from gradatim.core.table_writers import write_csv, write_json, write_parquet
+from gradatim.core.io.columns import ColumnChecks
+from gradatim.core.io.table_files import TableFile, file_format
+from gradatim.core.io.table_sources import open_source
+from gradatim.core.io.table_writers import write_csv, write_json, write_parquet
 
 
 def read_table(

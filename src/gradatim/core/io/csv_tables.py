@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from gradatim.core.columns import MISSING_TEXTS, Part, count, is_text, missing_column
 from gradatim.core.errors import InputError
-from gradatim.core.table_files import TableFile
-from gradatim.core.text_blocks import (
+from gradatim.core.io.columns import MISSING_TEXTS, Part, count, is_text, missing_column
+from gradatim.core.io.table_files import TableFile
+from gradatim.core.io.text_blocks import (
     Block,
     cut_records,
     not_utf8,
