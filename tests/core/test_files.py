@@ -123,7 +123,7 @@ def test_a_failure_leaves_the_old_directory(tmp_path):
 
 def test_an_output_folder_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(StorageError, match="out: writing to failed"):
+    with pytest.raises(StorageError, match="out: expected a folder to write to, got a file"):
         check_output_folder(tmp_path / "out")
     with pytest.raises(StorageError, match="a: writing failed"):
         atomic_write(tmp_path / "out" / "a").__enter__()

@@ -221,7 +221,7 @@ def test_recheck_stamps_equal_numbers_and_refuses_others(write_study, tmp_path, 
 
 def test_a_file_where_the_folder_should_be(write_study, tmp_path, here) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(StorageError, match="out: writing to failed"):
+    with pytest.raises(StorageError, match="out: expected a folder to write to, got a file"):
         run_study(SLUG, [0], out=tmp_path / "out", executor=here, module=write_study())
     assert (tmp_path / "out").read_text() == "mine"
 

@@ -110,6 +110,8 @@ def present(outcomes: Sequence["Outcome"], as_json: bool) -> None:
     for outcome, path in zip(outcomes, paths, strict=True):
         typer.echo(outcome.paper.slug)
         print_table(short_table(outcome))
+        if (budget := outcome.ledger.budget) != "full":
+            typer.echo(f"(a {budget} run shows that the study works; full runs give verdicts)")
         typer.echo(f"report: {path}")
 
 

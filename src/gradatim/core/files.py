@@ -136,6 +136,8 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
         StorageError: it cannot be made, or cannot be written.
     """
     folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder}: expected a folder to write to, got a file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=folder):

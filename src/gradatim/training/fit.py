@@ -121,7 +121,8 @@ def fit(
         checkpoint: folder of this run's checkpoints; None keeps none.
         checkpoint_every: updates between checkpoints; None for the end of each epoch.
         keep_checkpoints: how many of them to keep.
-        seed: what batches, ``state.generator``, dropout and noise depend on.
+        seed: what batches, ``state.generator``, dropout and noise depend on; a run that starts
+            seeds the global generators of Python, numpy and torch with it.
         workers: processes that prefetch batches.
         collate: columns to tensors, instead of ``gradatim.core.examples.collate``.
         accelerator: an Accelerate object of your own.
