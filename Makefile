@@ -10,7 +10,6 @@ export TOKENIZERS_PARALLELISM := false
 
 demo: $(VENV)/.core data  ## run one study from the first step to the report
 	$(BIN)/gradatim run early-learning-regularization --out $(RESULTS)
-	@echo "The report: $(RESULTS)/report/early-learning-regularization.html"
 
 test: check  ## the gates, then the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal

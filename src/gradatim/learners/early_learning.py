@@ -181,18 +181,18 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         batches = ShuffledBatches(size, self.batch_size, seed=seed, remainder="merge")
         updates = self.epochs * len(batches)
         networks = [self._make_network(inputs, count) for _ in range(1 + bool(self.plus))]
-        settings = {"momentum": self.momentum, "strength": self.strength}
         recipe: EarlyLearning | EarlyLearningPlus
         if self.plus:
             recipe = EarlyLearningPlus(
                 (networks[0], networks[1]),
                 size,
                 count,
+                momentum=self.momentum,
+                strength=self.strength,
                 ramp_steps=max(1, updates // 2),
-                **settings,
             )
         else:
-            recipe = EarlyLearning(size, count, **settings)
+            recipe = EarlyLearning(size, count, momentum=self.momentum, strength=self.strength)
         optimizer = torch.optim.SGD(
             [parameter for network in networks for parameter in network.parameters()],
             lr=self.learning_rate,
@@ -257,7 +257,7 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         inputs = self._inputs(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
         parts = [
             torch.stack([network(rows) for network in self.networks_]).mean(dim=0)
-            for rows in inputs.split(_ROWS_AT_ONCE)
+            for rows in torch.split(inputs, _ROWS_AT_ONCE)
         ]
         return torch.cat(parts)
 
