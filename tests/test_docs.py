@@ -1,0 +1,52 @@
+"""The examples of the README and the docs run, and their links lead somewhere."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def test_the_readme_example_finds_false_labels(tmp_path, monkeypatch):
+    X, true = load_digits(return_X_y=True)
+    generator = np.random.default_rng(0)
+    false = generator.random(len(true)) < 0.2
+    labels = np.where(false, (true + generator.integers(1, 10, len(true))) % 10, true)
+    table = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)]).assign(label=labels)
+    table.to_parquet(tmp_path / "train.parquet")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(ROOT / "README.md")
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(example, "README.md", "exec"), names)
+    worst = names["table"].nlargest(100, "suspicion").index
+    assert false[worst].mean() > 0.95
+    assert "suspicion" in printed.getvalue()
+
+
+def test_the_first_example_of_the_training_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"features": torch.randn(70, 64), "labels": torch.randint(10, (70,))}
+    exec(compile(blocks(ROOT / "docs/train.md")[0], "train.md", "exec"), names)
+    assert names["result"].step == 40
+    assert (tmp_path / "runs/first/step-000000040/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_compile_and_links_lead_somewhere(page):
+    for block in blocks(page):
+        compile(block, str(page), "exec")
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
