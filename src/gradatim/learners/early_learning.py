@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +136,7 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> "EarlyLearningClassifier":
+    def fit(self, X: Any, y: Any) -> Self:
         """Train on a table and its labels, some of which may be false.
 
         Args:
@@ -225,28 +225,33 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         self.label_disagreement_ = label_disagreement(past, labels).numpy()
 
     def _make_network(self, inputs: torch.Tensor, classes: int) -> torch.nn.Module:
-        """A new network, tried on two rows."""
+        """A new network; one of the user's is tried on two rows."""
         columns = inputs.shape[1]
         if self.network is None:
-            return MLP((columns, *self.hidden, classes)).float()
-        module = None
-        if not isinstance(self.network, torch.nn.Module) and callable(self.network):
-            module = self.network(columns, classes)
+            hidden = np.atleast_1d(self.hidden).tolist()
+            for width in hidden:
+                check_scalar(width, "hidden", Integral, min_val=1)
+            return MLP((columns, *hidden, classes)).float()
+        if isinstance(self.network, torch.nn.Module) or not callable(self.network):
+            raise InputError(
+                "network: expected a function of the numbers of columns and classes, "
+                f"got a {type(self.network).__name__}"
+            )
+        module = self.network(columns, classes)
         if not isinstance(module, torch.nn.Module):
             raise InputError(
-                "network: expected a function of the numbers of columns and classes that makes a "
-                f"torch module, got {self.network!r}"
+                f"network: expected it to make a torch module, got a {type(module).__name__}"
             )
         module = module.float().eval()
         with torch.no_grad():
-            check_shape("logits of the network", module(inputs[:2]), len(inputs[:2]), classes)
+            check_shape("logits of the network", module(inputs[:2].clone()), 2, classes)
         return module
 
     def _inputs(self, X: npt.NDArray[Any]) -> torch.Tensor:
         """Validated rows as the networks see them, shape [n, columns]."""
         scaled = X if self.scaler_ is None else self.scaler_.transform(X)
         with np.errstate(over="ignore"):
-            rows = np.asarray(scaled, dtype=np.float32)
+            rows = np.array(scaled, dtype=np.float32)
         assert_all_finite(rows, input_name="X")
         return torch.from_numpy(rows)
 

@@ -88,7 +88,8 @@ def read_ahead(
     threads = pa.cpu_count()
     waiting: deque[tuple[Block, Future[pa.Table]]] = deque()
     failure: Exception | None = None
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         while True:
             try:
                 block = next(blocks, None)
@@ -101,6 +102,10 @@ def read_ahead(
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
+    finally:
+        # An abandoned generator may be finalized while a thread is being started, by the garbage
+        # collector: to wait for threads there would wait for ever.
+        pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise failure
 
