@@ -136,7 +136,8 @@ def test_show_json(call, results):
     assert record["freshness"] == "fresh"
 
 
-def test_show_before_the_first_run(call, study):
+def test_show_before_the_first_run(call, study, place):
+    (place / "results").mkdir()
     text = call("show", SLUG).stdout
     assert text.count("not run yet: ") == 5
     assert f"gradatim run {SLUG}\n" in text

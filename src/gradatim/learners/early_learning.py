@@ -64,7 +64,8 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
             of shape [B, C] for inputs of shape [B, columns]; None for a perceptron. A fitted
             estimator can be pickled if this is a named function, not a lambda.
         momentum: beta of the running predictions, in [0, 1).
-        strength: lambda of the regularizer; 0 is plain cross-entropy.
+        strength: lambda of the regularizer; 0 is plain cross-entropy. A rare class looks like
+            false labels: if it is missed, lower the strength.
         plus: train two networks, each held to running predictions of the other's weight average,
             on mixtures of rows (ELR+); more accurate under much noise, at about three times the
             cost.
