@@ -210,7 +210,7 @@ def work(rank, folder):
 
 def test_two_processes_end_with_one_state(tmp_path):
     multiprocessing.spawn(work, args=(str(tmp_path),), nprocs=2)
-    states = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for one, other in zip(*states, strict=True):
         assert torch.equal(one["values"], other["values"])
         assert torch.equal(one["count"], other["count"])

@@ -67,8 +67,8 @@ class EarlyLearningClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         strength: lambda of the regularizer; 0 is plain cross-entropy. A rare class looks like
             false labels: if it is missed, lower the strength.
         plus: train two networks, each held to running predictions of the other's weight average,
-            on mixtures of rows (ELR+); more accurate under much noise, at about three times the
-            cost.
+            on mixtures of rows (ELR+), at about three times the cost; worse at rare classes and
+            on about a hundred rows.
         hidden: widths of the perceptron's hidden layers; not used with a ``network``.
         epochs: passes over the rows.
         batch_size: rows in a batch; the last rows, fewer than a batch, join the batch before.
