@@ -1,7 +1,7 @@
 """Easy-to-hard learning: measure how difficult each example is, and put that to use.
 
-The folders of the package are attributes that are imported when first used, so that
-``import gradatim`` stays light:
+The folders of the package, and the workflows such as ``gradatim.rerank``, are attributes that are
+imported when first used, so that ``import gradatim`` stays light:
 
 >>> import gradatim
 >>> gradatim.core.errors.InputError.__name__
@@ -11,17 +11,26 @@ The folders of the package are attributes that are imported when first used, so 
 import importlib
 import importlib.util
 import pkgutil
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradatim.workflows.rerank import rerank as rerank
 
 __version__ = "0.1.0"
 
+WORKFLOWS = {"rerank": "gradatim.workflows.rerank"}
+"""The workflow functions that are attributes of the package, and the modules they stand in."""
 
-def __getattr__(name: str) -> ModuleType:
-    """Import a folder of the package when it is first asked for."""
+
+def __getattr__(name: str) -> Any:
+    """Import a folder of the package, or a workflow, when it is first asked for."""
+    if name in WORKFLOWS:
+        return getattr(importlib.import_module(WORKFLOWS[name]), name)
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *(module.name for module in pkgutil.iter_modules(__path__))})
+    folders = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted({*globals(), *folders, *WORKFLOWS})

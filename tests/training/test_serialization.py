@@ -15,6 +15,7 @@ from gradatim.training.serialization import (
     load_tensors,
     restore_state,
     save_state,
+    save_tensors,
 )
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.floats(allow_nan=False))
@@ -80,6 +81,19 @@ def test_pickles_are_not_opened(tmp_path, old):
     torch.save({"w": torch.zeros(2)}, path, _use_new_zipfile_serialization=not old)
     with pytest.raises(InputError, match="got a pickle"):
         load_tensors(path)
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_as_long_as_a_pickle_begins_is_read(tmp_path, length):
+    path = tmp_path / "weights.safetensors"
+    for padding in range(length):  # the header's length stands in the first bytes
+        save_tensors({"w" * (1 + padding): torch.ones(2)}, path)
+        start = path.read_bytes()[:2]
+        if start == length.to_bytes(2, "little"):
+            break
+    assert start[:1] == b"\x80" and start[1] in (2, 3, 4, 5)
+    (loaded,) = load_tensors(path).values()
+    assert torch.equal(loaded, torch.ones(2))
 
 
 def test_missing_and_damaged_files(tmp_path):

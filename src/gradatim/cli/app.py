@@ -9,6 +9,7 @@ import gradatim
 from gradatim.cli.output import end_with
 from gradatim.cli.papers import papers
 from gradatim.cli.report import report
+from gradatim.cli.rerank import rerank
 from gradatim.cli.run import run
 from gradatim.cli.show import show
 from gradatim.core.errors import GradatimError
@@ -54,5 +55,5 @@ def top(
     """Easy-to-hard learning: find out how hard each example is, and put that to use."""
 
 
-for command in (papers, show, run, report):
+for command in (papers, show, run, report, rerank):
     app.command()(command)

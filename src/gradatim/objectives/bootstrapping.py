@@ -3,7 +3,7 @@
 import torch
 
 from gradatim.core.checks import check_range, check_shape
-from gradatim.objectives.numerics import at_least_float32
+from gradatim.core.precision import at_least_float32
 from gradatim.objectives.soft_targets import soft_target_cross_entropy
 from gradatim.targets.labels import mix_labels
 

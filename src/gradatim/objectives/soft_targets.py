@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from gradatim.core.checks import check_range, check_same_shape, reduce
-from gradatim.objectives.numerics import at_least_float32
+from gradatim.core.precision import at_least_float32
 
 
 def soft_target_cross_entropy(

@@ -13,6 +13,7 @@ from gradatim.training.callbacks import (
     EarlyStopping,
     EpochHook,
     GradientNoise,
+    StopWhenReached,
     TrainingDynamics,
 )
 from gradatim.training.fit import FitResult, Stateful, fit
@@ -34,6 +35,7 @@ __all__ = [
     "ShuffledBatches",
     "State",
     "Stateful",
+    "StopWhenReached",
     "TrainingDynamics",
     "WeightedBatches",
     "fit",

@@ -293,3 +293,28 @@ class EarlyStopping(Callback):
         """Take up a saved state."""
         self.best, self.best_step = float(state["best"]), int(state["best_step"])
         self.waited, self.weights = int(state["waited"]), dict(state["weights"])
+
+
+class StopWhenReached(Callback):
+    """Ends training once a figure of the evaluation is high enough.
+
+    Args:
+        metric: name of the figure that ``evaluate`` returns.
+        threshold: the value that ends training.
+
+    Raises:
+        InputError: a threshold that is not finite; at the first evaluation, if it has no such
+            figure.
+    """
+
+    def __init__(self, metric: str, threshold: float) -> None:
+        check_range("threshold", threshold)
+        self.metric, self.threshold = metric, threshold
+
+    def evaluated(self, state: State) -> None:
+        """Look at the figure."""
+        if self.metric not in state.metrics:
+            known = ", ".join(state.metrics) or "nothing"
+            raise InputError(f"metric: expected {self.metric!r} among the results, got {known}")
+        if state.metrics[self.metric] >= self.threshold:
+            state.stop = True

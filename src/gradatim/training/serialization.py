@@ -129,14 +129,15 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
             start = file.read(4)
     except OSError as error:
         raise storage_error("reading", path, error) from error
-    if start.startswith(PICKLE_STARTS):
-        raise InputError(
-            f"{path}: expected a safetensors file, got a pickle (or zip), which is not opened "
-            f"because it can run code; convert it with safetensors.torch.save_file"
-        )
     try:
-        return load_file(path)
+        return load_file(path)  # which runs no code, whatever the file is
     except SafetensorError as error:
+        # A safetensors file begins with the length of its header, which may be such bytes too.
+        if start.startswith(PICKLE_STARTS):
+            raise InputError(
+                f"{path}: expected a safetensors file, got a pickle (or zip), which is not opened "
+                f"because it can run code; convert it with safetensors.torch.save_file"
+            ) from None
         raise StorageError(f"{path}: is not a whole safetensors file: {error}") from error
 
 

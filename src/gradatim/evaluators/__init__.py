@@ -1,0 +1,1 @@
+"""Evaluators: candidates to rewards, votes and searches."""

@@ -1,0 +1,1 @@
+"""Language models: one small interface, loading, batched sampling, sequence log-probabilities."""

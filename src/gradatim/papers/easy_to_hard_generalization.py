@@ -1,0 +1,476 @@
+"""Evaluators trained on easy problems judge hard ones, on chains of modular arithmetic.
+
+A small decoder is tuned on solutions of easy problems (2 to 4 steps) until it solves 40% of easy
+validation problems, a rule that was fixed before hard problems (6 and 8 steps) were looked at.
+Reward models start from it and are trained on its samples on easy problems: on outcomes (ORM), on
+exact step labels (PRM), on both (OPRM). They re-rank its samples on hard problems, and serve as the
+reward in reinforcement learning on problems of all levels, where the hard ones have no answers.
+
+Controls: the generator's own log-probability as the score; tuning on easy problems for as many
+updates as reinforcement learning makes; rejection tuning, which spends the same easy answers on the
+generator, alone and re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths
+only. Stronger generators (65% and 90% of easy problems) show where the gain shrinks. Every method
+that improves the policy had four trials on seeds 0-4 (``TRIALS``).
+
+A linear head on the last hidden state judges badly at this size; the reward models here read the
+likelihood that a tuned copy of the generator gives to a step.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gradatim.core.statistics import auroc
+from gradatim.evaluators.rerank_curves import rerank_curve
+from gradatim.evaluators.scorers import Evaluator
+from gradatim.evaluators.voting import UNPARSABLE, chosen_positions
+from gradatim.language.response_examples import ResponseExamples
+from gradatim.language.sampling import Responses
+from gradatim.networks.decoder import SmallDecoder
+from gradatim.recipes.easy_to_hard_rl import EasyToHardRL
+from gradatim.recipes.expert_iteration import RestEM
+from gradatim.recipes.iterative_dpo import IterativeDPO
+from gradatim.recipes.policy_improvement import Method, Sampling, Verify
+from gradatim.recipes.ppo import PPO
+from gradatim.recipes.supervised_tuning import SupervisedTuning
+from gradatim.studies.claims import Budget, Claim, Measurement, SeedTable
+from gradatim.studies.data.arithmetic_chains import END, TOKENIZER, Chain
+from gradatim.studies.data.chain_models import (
+    EASY,
+    HARD,
+    LEVELS,
+    LONGEST,
+    ChainLab,
+    ChainSizes,
+    adam,
+    grades,
+    questions,
+    solutions,
+)
+from gradatim.studies.plots import Figure
+
+POPULATION = (
+    "chains of 2 to 8 steps of arithmetic modulo 17 (easy: up to 4, hard: 6 and 8), a decoder of "
+    "two layers of 128 units that solves 40% of easy validation problems, 32 samples a problem"
+)
+STRENGTHS = (0.4, 0.65, 0.9)
+MAIN = STRENGTHS[0]
+HARD_PART = "part=hard"
+VOTE, BEST = "weighted vote", "best-of-N"
+SCORES = ("log-probability", "ORM", "PRM", "OPRM")
+METHODS = ("ReST-EM, PRM", "iterative DPO, PRM", "PPO, PRM")
+TUNED, CONTINUED, ORACLE = "rejection tuning", "tuning continued", "tuning on all levels"
+
+
+def _gain(arm: str, over: str, group: str = HARD_PART) -> Callable[[SeedTable], float]:
+    """The difference of two arms' accuracy; not a number where a small budget leaves one out."""
+
+    def estimand(t: SeedTable) -> float:
+        if arm not in t.arms or over not in t.arms:
+            return math.nan
+        return t[arm].at(group).accuracy - t[over].at(group).accuracy
+
+    return estimand
+
+
+def _drop(t: SeedTable, arm: str, metric: str) -> float:
+    """How much a figure falls from easy to hard problems."""
+    return t[arm].at("part=easy")[metric] - t[arm].at(HARD_PART)[metric]
+
+
+CLAIMS = (
+    Claim(
+        "On hard problems the weighted vote with a process reward model trained on easy ones is "
+        "right more often than the majority.",
+        _gain(f"{VOTE}, PRM", "majority"),
+        smallest_effect=0.02,
+        unit="accuracy",
+    ),
+    Claim(
+        "So is the best of N by its score.",
+        _gain(f"{BEST}, PRM", "majority"),
+        smallest_effect=0.02,
+        unit="accuracy",
+    ),
+    Claim(
+        "Process supervision carries further than outcome supervision: the weighted vote with the "
+        "PRM or the OPRM beats that with the ORM on hard problems.",
+        (_gain(f"{VOTE}, PRM", f"{VOTE}, ORM"), _gain(f"{VOTE}, OPRM", f"{VOTE}, ORM")),
+        smallest_effect=0.01,
+        unit="accuracy",
+    ),
+    *(
+        Claim(
+            f"Reinforcement learning with the easy-trained evaluator ({name}) beats the generator "
+            "that was tuned on easy problems, on hard ones.",
+            _gain(name, "greedy"),
+            smallest_effect=0.02,
+            unit="accuracy",
+        )
+        for name in METHODS
+    ),
+    Claim(
+        "It is worth more than tuning on easy problems for as many updates.",
+        _gain(METHODS[0], CONTINUED),
+        smallest_effect=0.02,
+        unit="accuracy",
+    ),
+    Claim(
+        "It is worth more than rejection tuning, which spends the same easy answers on the "
+        "generator.",
+        _gain(METHODS[0], TUNED),
+        smallest_effect=0.02,
+        unit="accuracy",
+    ),
+    Claim(
+        "From easy to hard the accuracy of the generator falls further than the area under the "
+        "ROC curve of the evaluator.",
+        lambda t: _drop(t, "greedy", "accuracy") - _drop(t, "PRM", "auc"),
+        smallest_effect=0.02,
+        unit="difference of drops",
+    ),
+    Claim(
+        "The evaluator still helps a generator that solves 90% of easy problems: weighted vote "
+        "with its own PRM against the majority, on hard problems.",
+        _gain(f"{VOTE}, PRM", "majority", f"generator={STRENGTHS[-1]}, {HARD_PART}"),
+        smallest_effect=0.02,
+        unit="accuracy",
+    ),
+)
+
+_RERANKED = (
+    "greedy",
+    "majority",
+    *(f"{rule}, {score}" for score in SCORES for rule in (VOTE, BEST)),
+    "oracle, pass@N",
+)
+FIGURES = (
+    Figure(
+        "accuracy",
+        over="level",
+        arms=("greedy", "majority", f"{VOTE}, ORM", f"{VOTE}, PRM", "oracle, pass@N"),
+        where="",
+        title="Accuracy by level; levels 1 to 3 are easy, 4 and 5 are hard",
+    ),
+    Figure(
+        "accuracy",
+        over="candidates",
+        arms=("majority", f"{VOTE}, PRM", f"{BEST}, PRM", f"{BEST}, ORM", "oracle, pass@N"),
+        where=HARD_PART,
+        title="Hard problems, by the number of candidates",
+    ),
+    Figure("accuracy", where=HARD_PART, arms=_RERANKED, title="Hard problems, re-ranked"),
+    Figure(
+        "accuracy",
+        where=HARD_PART,
+        arms=("greedy", *METHODS, CONTINUED, TUNED, f"{TUNED} and {BEST}, PRM", ORACLE),
+        title="Hard problems, after training",
+    ),
+    Figure(
+        "accuracy",
+        over="generator",
+        arms=("greedy", "majority", f"{VOTE}, PRM", f"{BEST}, PRM", "oracle, pass@N"),
+        where=HARD_PART,
+        title="Hard problems, by how many easy ones the generator solves",
+    ),
+    Figure("auc", over="level", where="", title="Valid against invalid solutions, by level"),
+)
+
+
+RULES = {VOTE: "weighted", BEST: "best_of_n"}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything a budget allows.
+
+    Attributes:
+        models: sizes of generators and reward models.
+        strengths: of the generators.
+        test: test problems of each level.
+        candidates: samples of each that are re-ranked.
+        problems: problems to improve the policy on, over all levels it sees.
+        copies: samples of each in a round.
+        steps: updates of a round.
+        ppo_rounds: rounds of PPO, which are smaller.
+        methods: which methods improve the policy.
+        threshold: score from which ReST-EM keeps a response without answer.
+    """
+
+    models: ChainSizes = ChainSizes()
+    strengths: tuple[float, ...] = STRENGTHS
+    test: int = 100
+    candidates: int = 32
+    problems: int = 1_500
+    copies: int = 12
+    steps: int = 300
+    ppo_rounds: int = 30
+    methods: tuple[str, ...] = METHODS
+    threshold: float = 0.5
+
+
+FULL = Sizes()
+DEMO = Sizes(
+    strengths=STRENGTHS[:1], test=60, candidates=16, problems=1_000, copies=8, methods=METHODS[:1]
+)
+SMOKE = Sizes(
+    ChainSizes(32, 12, 40, 6, 6, 2, 4),
+    strengths=(MAIN, STRENGTHS[-1]),
+    test=2,
+    candidates=2,
+    problems=10,
+    copies=4,
+    steps=2,
+    ppo_rounds=1,
+    threshold=0.0,
+)
+
+
+def study(seed: int, budget: Budget) -> Iterator[Measurement]:
+    """Re-rank with evaluators of each generator; then improve the first one in several ways."""
+    sizes = budget.pick(smoke=SMOKE, demo=DEMO, full=FULL)
+    lab = ChainLab(seed, sizes.models)
+    test = lab.draw("test", LEVELS, sizes.test * len(LEVELS))
+    for strength, generator in lab.generators(EASY, sizes.strengths):
+        evaluators = lab.evaluators(generator, SCORES[1:])
+        pool = Pool.of(lab, generator, test, sizes.candidates, evaluators)
+        arms = {"greedy": _greedy(lab, generator, test), **pool.arms()}
+        for name, right in arms.items():
+            yield from _parts(name, right, test, f"generator={strength}")
+            if strength == MAIN:
+                yield from _levels(name, right, test)
+        if strength == MAIN:
+            yield from pool.curves()
+            yield from pool.aucs()
+            yield from _improved(lab, sizes, generator, evaluators["PRM"], test)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A policy's samples on the test problems, judged.
+
+    Attributes:
+        test: the problems.
+        codes: the answers as integers, shape [P, N].
+        right: whether the answer is right, shape [P, N].
+        valid: whether the whole solution is, shape [P, N].
+        scores: what each evaluator says, each of shape [P, N].
+    """
+
+    test: Sequence[Chain]
+    codes: npt.NDArray[np.int64]
+    right: npt.NDArray[np.bool_]
+    valid: npt.NDArray[np.bool_]
+    scores: Mapping[str, npt.NDArray[np.float64]]
+
+    @classmethod
+    def of(
+        cls,
+        lab: ChainLab,
+        policy: SmallDecoder,
+        test: Sequence[Chain],
+        copies: int,
+        evaluators: Mapping[str, Evaluator],
+    ) -> "Pool":
+        """Sample and judge."""
+        responses = lab.sampled(policy, test, copies, "candidates")
+        shape = (len(test), copies)
+        graded = grades(test, responses)
+        answers = [
+            UNPARSABLE if g.answer is None else TOKENIZER.encode(g.answer)[0] for g in graded
+        ]
+        own = responses.log_probabilities.double().sum(dim=1).exp()
+        scores = {"log-probability": own.numpy().reshape(shape)} | {
+            name: evaluator(questions(test), responses).double().numpy().reshape(shape)
+            for name, evaluator in evaluators.items()
+        }
+        return cls(
+            test,
+            np.array(answers).reshape(shape),
+            np.array([g.correct for g in graded]).reshape(shape),
+            np.array([g.valid for g in graded]).reshape(shape),
+            scores,
+        )
+
+    def arms(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Whether each rule chooses a right answer, each of shape [P]."""
+        found = {"majority": self._chosen("majority", None)}
+        for name, scores in self.scores.items():
+            for rule, kind in RULES.items():
+                found[f"{rule}, {name}"] = self._chosen(kind, scores)
+        return {**found, "oracle, pass@N": self.valid.any(axis=1).astype(float)}
+
+    def _chosen(self, rule: str, scores: Any) -> npt.NDArray[np.float64]:
+        place = chosen_positions(self.codes, scores, rule=rule)
+        return np.where(place < 0, 0.0, self.right[np.arange(len(place)), place])
+
+    def curves(self) -> Iterator[Measurement]:
+        """Accuracy on hard problems by the number of candidates."""
+        hard = np.array([chain.level in HARD for chain in self.test])
+        sizes = [2**k for k in range(self.codes.shape[1].bit_length())]
+        drawn = [("majority", "majority", None), ("oracle, pass@N", "oracle", None)]
+        for name in ("ORM", "PRM"):
+            drawn += [(f"{r}, {name}", kind, self.scores[name]) for r, kind in RULES.items()]
+        for arm, rule, scores in drawn:
+            curve = rerank_curve(
+                self.codes[hard],
+                None if scores is None else scores[hard],
+                (self.valid if rule == "oracle" else self.right)[hard],
+                sizes,
+                20,
+                rule=rule,
+            )
+            for size, value in zip(sizes, curve.mean(), strict=True):
+                yield Measurement(arm, "accuracy", value, f"candidates={size}, {HARD_PART}")
+
+    def aucs(self, suffix: str = "") -> Iterator[Measurement]:
+        """How well scores tell valid solutions from invalid ones, by level."""
+        levels = np.array([chain.level for chain in self.test])
+        for name, scores in self.scores.items():
+            values = {
+                level: _auc(scores[levels == level].ravel(), self.valid[levels == level].ravel())
+                for level in LEVELS
+            }
+            for level, value in values.items():
+                yield Measurement(name + suffix, "auc", value, f"level={level}")
+            for part, members in (("easy", EASY), ("hard", HARD)):
+                mean = float(np.mean([values[level] for level in members]))
+                yield Measurement(name + suffix, "auc", mean, f"part={part}")
+
+
+def _auc(scores: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve; one half where all solutions are of one kind, as for a guess."""
+    return auroc(scores, valid) if 0 < valid.mean() < 1 else 0.5
+
+
+def _greedy(lab: ChainLab, policy: SmallDecoder, test: Sequence[Chain]) -> npt.NDArray[np.float64]:
+    return np.array([float(one.correct) for one in lab.greedy(policy, test)])
+
+
+def _parts(
+    arm: str, right: npt.NDArray[np.float64], test: Sequence[Chain], group: str = ""
+) -> Iterator[Measurement]:
+    """Accuracy on the easy and the hard problems."""
+    for part, members in (("easy", EASY), ("hard", HARD)):
+        chosen = [chain.level in members for chain in test]
+        place = f"{group}, part={part}".removeprefix(", ")
+        yield Measurement(arm, "accuracy", float(right[chosen].mean()), place)
+
+
+def _levels(
+    arm: str, right: npt.NDArray[np.float64], test: Sequence[Chain]
+) -> Iterator[Measurement]:
+    """Accuracy on each level, and on the easy and the hard ones."""
+    for level in LEVELS:
+        chosen = [chain.level == level for chain in test]
+        yield Measurement(arm, "accuracy", float(right[chosen].mean()), f"level={level}")
+    yield from _parts(arm, right, test)
+
+
+def _methods(sizes: Sizes) -> dict[str, Method]:
+    """The methods at the settings that were chosen on seeds 0-4."""
+    return {
+        METHODS[0]: RestEM(
+            keep=2, threshold=sizes.threshold, steps=sizes.steps, optimizer=_rl_adam(1e-3)
+        ),
+        METHODS[1]: IterativeDPO(
+            beta=0.5, gap=0.3, steps=sizes.steps // 2, optimizer=_rl_adam(2e-5)
+        ),
+        METHODS[2]: PPO(rounds=sizes.ppo_rounds, optimizer=_rl_adam(1e-3)),
+    }
+
+
+def _rl_adam(lr: float) -> Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]:
+    return lambda parameters: torch.optim.AdamW(
+        parameters, lr, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0
+    )
+
+
+def _improved(
+    lab: ChainLab,
+    sizes: Sizes,
+    generator: SmallDecoder,
+    evaluator: Evaluator,
+    test: Sequence[Chain],
+) -> Iterator[Measurement]:
+    """Improve the generator with the evaluator, and by what the same labels give without it."""
+    for name, method in _methods(sizes).items():
+        if name in sizes.methods:
+            policy = _reinforced(lab, sizes, generator, method, evaluator, LEVELS)
+            yield from _levels(name, _greedy(lab, policy, test), test)
+            if name == METHODS[0]:
+                yield from _both(lab, sizes, name, policy, evaluator, test)
+    tuning = replace(_methods(sizes)[METHODS[0]])
+    policy = _reinforced(lab, sizes, generator, tuning, _trusting, EASY)
+    yield from _levels(TUNED, _greedy(lab, policy, test), test)
+    yield from _both(lab, sizes, TUNED, policy, evaluator, test)
+    for name, levels in ((CONTINUED, EASY), (ORACLE, LEVELS)):
+        policy, chains = copy.deepcopy(generator), lab.draw("tuning", levels, lab.sizes.tuning)
+        examples = ResponseExamples(questions(chains), solutions(chains))
+        step = SupervisedTuning(chunk_tokens=64 * LONGEST).step
+        lab.train(name, policy, examples, step, adam(policy, 1e-3), 2 * sizes.steps)
+        yield from _levels(name, _greedy(lab, policy, test), test)
+
+
+def _both(
+    lab: ChainLab,
+    sizes: Sizes,
+    name: str,
+    policy: SmallDecoder,
+    evaluator: Evaluator,
+    test: Sequence[Chain],
+) -> Iterator[Measurement]:
+    """Re-rank what an improved policy samples; and see whether the evaluator still tells."""
+    pool = Pool.of(lab, policy, test, sizes.candidates, {"PRM": evaluator})
+    for arm in ("majority", f"{BEST}, PRM"):
+        yield from _levels(f"{name} and {arm}", pool.arms()[arm], test)
+    yield from (one for one in pool.aucs(f" on {name}") if one.arm.startswith("PRM"))
+
+
+def _reinforced(
+    lab: ChainLab,
+    sizes: Sizes,
+    generator: SmallDecoder,
+    method: Method,
+    evaluator: Evaluator,
+    levels: Sequence[int],
+) -> SmallDecoder:
+    """A copy of the generator, improved on problems of some levels; hard ones have no answers."""
+    policy, chains = copy.deepcopy(generator), lab.draw("policy", levels, sizes.problems)
+    shown = lab.draw("tuning", EASY, 2 * sizes.problems)
+    EasyToHardRL(
+        policy,
+        evaluator,
+        method,
+        sampling=Sampling(
+            8 if isinstance(method, PPO) else sizes.copies, longest=LONGEST, stop=(END,)
+        ),
+    ).fit(
+        questions(chains),
+        _verifier(chains),
+        demonstrations=(questions(shown), solutions(shown)),
+        seed=lab.seed,
+    )
+    return policy
+
+
+def _verifier(chains: Sequence[Chain]) -> Verify:
+    """Answers of easy problems are available, those of hard ones are not."""
+
+    def verify(responses: Responses) -> torch.Tensor:
+        right = [float(one.correct) for one in grades(chains, responses)]
+        known = [chains[problem].level in EASY for problem in responses.prompt.tolist()]
+        return torch.tensor(right).masked_fill(~torch.tensor(known), math.nan)
+
+    return verify
+
+
+def _trusting(prompts: Any, responses: Responses) -> torch.Tensor:
+    """No evaluator: every response is worth as much as another."""
+    return torch.ones(len(responses))

@@ -1,0 +1,224 @@
+"""Iterative preference optimization: pairs of the policy's own responses, round by round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from gradatim.core.checks import check_choice, check_range
+from gradatim.core.errors import InputError
+from gradatim.core.seeds import derive_seed
+from gradatim.language.causal_lm import CausalLM
+from gradatim.language.log_probabilities import (
+    sequence_log_probabilities,
+    token_log_probabilities,
+)
+from gradatim.language.reading import read_responses
+from gradatim.language.response_examples import PreferenceExamples
+from gradatim.language.sampling import Responses
+from gradatim.objectives.preference import dpo
+from gradatim.recipes.policy_improvement import (
+    Optimizers,
+    Run,
+    check_clip_norm,
+    checkpoint_interval,
+    group_ranks,
+)
+from gradatim.training.fit import fit
+from gradatim.training.step import Loss, State
+
+
+class PreferenceTuning:
+    """Direct preference optimization on pairs of responses, ready for ``fit``.
+
+    Batches are those of :class:`gradatim.language.response_examples.PreferenceExamples`, with the
+    columns ``chosen_reference`` and ``rejected_reference``: log-probabilities under the reference.
+
+    Args:
+        beta: strength of the pull to the reference.
+        variant: "dpo" or "ipo".
+        label_smoothing: share of pairs that are taken to be the wrong way round.
+        chunk_tokens: tokens whose logits are held at once.
+
+    Raises:
+        InputError: an unknown variant, or a number outside its range.
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.1,
+        *,
+        variant: str = "dpo",
+        label_smoothing: float = 0.0,
+        chunk_tokens: int = 4096,
+    ) -> None:
+        check_range("beta", beta, 0, open_low=True)
+        check_choice("variant", variant, ("dpo", "ipo"))
+        check_range("label_smoothing", label_smoothing, 0, 0.5)
+        check_range("chunk_tokens", chunk_tokens, 1)
+        self.beta, self.variant, self.label_smoothing = beta, variant, label_smoothing
+        self.chunk_tokens = chunk_tokens
+
+    def step(self, model: CausalLM, batch: Mapping[str, Any], state: State) -> Loss:
+        """The loss of each pair."""
+        chosen, rejected = (self._log_probability(model, batch, one) for one in _SIDES)
+        values = dpo(
+            chosen,
+            rejected,
+            batch["chosen_reference"],
+            batch["rejected_reference"],
+            beta=self.beta,
+            variant=self.variant,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return Loss.of(values, preferred=(chosen > rejected).float())
+
+    def _log_probability(
+        self, model: CausalLM, batch: Mapping[str, Any], side: str
+    ) -> torch.Tensor:
+        return sequence_log_probabilities(
+            model,
+            *(batch[f"{side}_{name}"] for name in ("ids", "mask", "response")),
+            chunk_tokens=self.chunk_tokens,
+        )
+
+
+_SIDES = ("chosen", "rejected")
+
+
+@dataclass
+class IterativeDPO:
+    r"""Each round: sample, pair good with bad responses, prefer the good ones.
+
+    Where answers are available the chosen response is right and the rejected one is wrong, the
+    best-scored of the right ones against the worst-scored of the wrong ones; where they are not,
+    they are the best- and the worst-scored ones, if their scores differ by ``gap``. The reference
+    of a round is the policy at its beginning.
+
+    Args:
+        rounds: how often.
+        pairs: pairs of a problem at most.
+        gap: difference of scores that a pair without verified answers needs.
+        beta: strength of the pull to the reference.
+        variant: "dpo" or "ipo".
+        steps: updates of a round.
+        batch_size: pairs in an update.
+        optimizer: from the policy's parameters to an optimizer.
+        clip_norm: largest norm of the gradients; None does not clip.
+
+    Raises:
+        InputError: an unknown variant, or a number outside its range.
+
+    Source: Sun et al. 2024, arXiv 2403.09472, section 3.3; Rafailov et al. 2023,
+    arXiv 2305.18290; Azar et al. 2023, arXiv 2310.12036 (IPO).
+
+    >>> from gradatim.language.sampling import as_responses
+    >>> from gradatim.recipes.policy_improvement import Sampling
+    >>> some = as_responses([[5]] * 3).select(torch.tensor([0, 0, 0]))  # all to one problem
+    >>> scores, unknown = torch.tensor([0.2, 0.9, 0.7]), torch.full((3,), torch.nan)
+    >>> run = Run(None, lambda *_: scores, [[1]], lambda _: unknown, Sampling())
+    >>> IterativeDPO().choose(run, some)[0]  # rows of the chosen and of the rejected response
+    tensor([[1, 0]])
+    """
+
+    rounds: int = 2
+    pairs: int = 2
+    gap: float = 0.3
+    beta: float = 0.1
+    variant: str = "dpo"
+    steps: int = 200
+    batch_size: int = 32
+    optimizer: Optimizers = field(default=lambda parameters: torch.optim.AdamW(parameters, 1e-6))
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("rounds", "pairs", "steps", "batch_size"):
+            check_range(name, getattr(self, name), 1)
+        check_range("gap", self.gap, 0)
+        check_clip_norm(self.clip_norm)
+        PreferenceTuning(self.beta, variant=self.variant)
+
+    def begin(self, run: Run) -> None:
+        """Nothing lasts over rounds but the policy."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def improve(self, run: Run, number: int) -> dict[str, float]:
+        """One round; see :class:`gradatim.recipes.policy_improvement.Method`."""
+        responses = run.sample(run.prompts, number)
+        pairs, figures = self.choose(run, responses)
+        read = partial(token_log_probabilities, run.policy)
+        sides = {}
+        for side, rows in zip(_SIDES, pairs.T, strict=True):
+            chosen = responses.select(rows)
+            logs = read_responses(
+                run.policy, read, run.prompts, chosen, dtype=run.reading_dtype()
+            ).sum(dim=1)
+            sides[side] = (chosen, logs)
+        examples = PreferenceExamples(
+            run.prompts,
+            sides["chosen"][0],
+            sides["rejected"][0],
+            rows={f"{side}_reference": logs for side, (_, logs) in sides.items()},
+        )
+        result = fit(
+            run.policy,
+            examples,
+            PreferenceTuning(self.beta, variant=self.variant).step,
+            optimizer=self.optimizer(list(run.policy.parameters())),
+            steps=self.steps,
+            batch_size=self.batch_size,
+            clip_norm=self.clip_norm,
+            precision=run.training_precision(),
+            checkpoint=run.round_folder(number),
+            checkpoint_every=checkpoint_interval(self.steps),
+            seed=derive_seed(run.seed, "preferences", number),
+            progress_bar=False,
+        )
+        return {**figures, "preferred": float(result.history[-1]["preferred"])}
+
+    def choose(self, run: Run, responses: Responses) -> tuple[torch.Tensor, dict[str, float]]:
+        """Rows of chosen and rejected responses, shape [pairs, 2], and figures of them.
+
+        Raises:
+            InputError: there is no pair.
+        """
+        correct, scores = run.correct(responses), run.scores(responses)
+        known = ~correct.isnan()
+        good = scores.masked_fill(known & (correct != 1), -torch.inf)
+        bad = (-scores).masked_fill(known & (correct == 1), -torch.inf)
+        best, worst = (group_ranks(responses.prompt, one) for one in (good, bad))
+        found = []
+        for rank in range(self.pairs):
+            first = _row_of_rank(responses.prompt, best, rank, len(run.prompts))
+            second = _row_of_rank(responses.prompt, worst, rank, len(run.prompts))
+            there = (first >= 0) & (second >= 0)
+            first, second = first[there], second[there]
+            usable = good[first].isfinite() & bad[second].isfinite()
+            apart = (scores[first] - scores[second] >= self.gap) & (first != second)
+            usable &= (known[first] & known[second]) | apart
+            found.append(torch.stack([first, second], dim=1)[usable])
+        pairs = torch.cat(found)
+        if not len(pairs):
+            raise InputError(
+                f"gap: expected at least one pair of a right and a wrong response, or of scores "
+                f"that differ by {self.gap}, got none from {len(responses)} responses"
+            )
+        return pairs, {"pairs": float(len(pairs)), "score": float(scores.mean())}
+
+
+def _row_of_rank(groups: torch.Tensor, ranks: torch.Tensor, rank: int, count: int) -> torch.Tensor:
+    """The row that has a rank in each group, -1 where there is none, shape [count]."""
+    rows = torch.full((count,), -1)
+    chosen = (ranks == rank).nonzero()[:, 0]
+    rows[groups[chosen]] = chosen
+    return rows

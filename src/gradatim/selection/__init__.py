@@ -1,0 +1,1 @@
+"""Selection: a pool and a budget in, chosen indices out."""

@@ -1,0 +1,1 @@
+"""Workflows: the jobs of users as functions; data in, a result object out."""

@@ -1,0 +1,118 @@
+"""Curves of re-ranking: accuracy over the number of candidates, a panel a level."""
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from gradatim.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+INK, MUTED, LINE = "#1d2430", "#5d6777", "#d5dae2"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5629b", "#c98a00", "#4aa3dc", "#8c6239")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MOST_PANELS = 9
+PANELS_A_ROW = 3
+
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gradatim",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+}
+
+
+def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
+    """Draw a curve table; the oracle (pass@N) is dashed, bands are 95% intervals over problems.
+
+    Args:
+        curve: columns level, rule, n, accuracy, low, high, problems.
+
+    Raises:
+        InputError: there is none, since correctness is not known.
+    """
+    if curve is None:
+        raise InputError("figure: correctness is not known; give correct or reference")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    levels = list(dict.fromkeys(curve["level"]))[:MOST_PANELS]
+    columns = min(len(levels), PANELS_A_ROW)
+    rows = math.ceil(len(levels) / columns)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        figure = Figure(figsize=(3.4 * columns + 0.6, 2.8 * rows + 0.5), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for panel, level in zip(panels, levels, strict=False):
+            _draw_panel(panel, curve[curve["level"] == level])
+            panel.set_title("all problems" if level == "all" else f"level {level}", fontsize=10)
+        for panel in panels[len(levels) :]:
+            panel.set_visible(False)
+        panels[0].set_ylabel("accuracy")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False
+        )
+    return figure
+
+
+def to_svg(figure: "Figure") -> str:
+    """A figure as inline SVG: same drawing, same bytes."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    body = buffer.getvalue()
+    body = re.sub(r"<metadata>.*?</metadata>", "", body[body.index("<svg") :], flags=re.DOTALL)
+    label = "Accuracy over the number of candidates"
+    return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _draw_panel(panel: Any, table: "pd.DataFrame") -> None:
+    numbers = sorted(set(table["n"]))
+    for place, (rule, points) in enumerate(table.groupby("rule", sort=False)):
+        color = INK if rule == "oracle" else SERIES[place % len(SERIES)]
+        panel.plot(
+            points["n"],
+            points["accuracy"],
+            color=color,
+            marker=MARKERS[place % len(MARKERS)],
+            markersize=4.5,
+            linestyle="--" if rule == "oracle" else "-",
+            label=words(str(rule)),
+        )
+        panel.fill_between(
+            points["n"], points["low"], points["high"], color=color, alpha=0.12, linewidth=0
+        )
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(numbers, [str(n) for n in numbers])
+    panel.minorticks_off()
+    panel.set_xlabel("candidates N")
+    panel.grid(axis="y", color=LINE, linewidth=0.8)
+    panel.set_axisbelow(True)
+
+
+def words(rule: str) -> str:
+    """A rule's name for people.
+
+    >>> words("best_of_n:prm"), words("oracle")
+    ('best of N (prm)', 'oracle (pass@N)')
+    """
+    name, _, column = rule.partition(":")
+    told = {"weighted": "weighted vote", "best_of_n": "best of N", "oracle": "oracle (pass@N)"}
+    return told.get(name, name) + (f" ({column})" if column else "")
