@@ -1,6 +1,7 @@
 """Supervised tuning and reward modelling: their losses by hand, and judges that learn."""
 
 from functools import partial
+from random import Random
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ from gradatim.studies.data.arithmetic_chains import (
     SEPARATOR,
     STEPS_OF_LEVEL,
     TOKENIZER,
-    draw_chains,
+    Chain,
+    apply,
     grade,
     step_labels,
 )
@@ -137,17 +139,26 @@ def test_labels_that_do_not_fit(options, message):
         reward_examples([[9], [9]], responses, **options)
 
 
+def short_chain(random):
+    """Two additions of 1 to 3: few enough facts that a tiny model learns them in seconds."""
+    letter, start = random.randrange(20), random.choice("0123456789abcdefg")
+    steps = tuple((chr(ord("B") + letter + i), "+", random.choice("123")) for i in range(2))
+    question = ";".join([f"{chr(ord('A') + letter)}={start}", *map("".join, steps)]) + "?"
+    value = start
+    for _, operation, operand in steps:
+        value = apply(value, operation, operand)
+    return Chain(question, value, 1, start, steps)
+
+
 def judged_chains(count, seed):
     """Right solutions, and as many with one wrong value; and what they are worth."""
-    generator = torch.Generator().manual_seed(seed)
-    chains, texts = draw_chains(1, count, seed), []
+    random = Random(seed)
+    chains, texts = [short_chain(random) for _ in range(count)], []
     for number, one in enumerate(chains):
         text = one.solution
         if number % 2:
-            places = [place + 1 for place, letter in enumerate(text) if letter == "="]
-            place = places[int(torch.randint(len(places), (1,), generator=generator))]
-            others = "0123456789abcdefg".replace(text[place], "")
-            wrong = others[int(torch.randint(len(others), (1,), generator=generator))]
+            place = random.choice([at + 1 for at, letter in enumerate(text) if letter == "="])
+            wrong = random.choice("0123456789abcdefg".replace(text[place], ""))
             text = text[:place] + wrong + text[place + 1 :]
         texts.append(text)
     grades = [grade(one, text) for one, text in zip(chains, texts, strict=True)]
@@ -155,19 +166,23 @@ def judged_chains(count, seed):
     return prompts, as_responses([TOKENIZER.encode(text) for text in texts]), grades
 
 
-def test_exact_labels_teach_a_process_reward_model_to_tell_valid_chains():
-    prompts, responses, grades = judged_chains(400, seed=0)
-    valid = torch.tensor([one.valid for one in grades])
-    assert int(valid.sum()) == 200
+def test_a_process_reward_model_tells_valid_chains_on_problems_that_it_has_not_seen():
+    prompts, responses, grades = judged_chains(600, seed=0)
+    assert sum(one.valid for one in grades) == 300
     labels = step_labels(grades, STEPS_OF_LEVEL[1] + 1)
     examples = reward_examples(
         prompts, responses, step_labels=labels, segment=SEGMENT, tokens="last"
     )
     sizes = {"hidden_size": 32, "layers": 2, "window": 7, "embedding_size": 16}
     model = LikelihoodRewardModel(decoder(size=len(TOKENIZER), **sizes))
-    options = {"steps": 250, "batch_size": 64, "precision": "float32", "clip_norm": 1.0, "seed": 1}
+    options = {"steps": 300, "batch_size": 64, "precision": "float32", "clip_norm": 1.0, "seed": 1}
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     fit(model, examples, RewardModelling().step, optimizer=optimizer, **options)
+    seen = set(map(tuple, prompts))
+    prompts, responses, grades = judged_chains(400, seed=1)
     scores = ProcessReward(model, SEGMENT, aggregate="min")(prompts, responses)
-    area = (scores[valid][:, None] > scores[~valid][None]).float().mean()
+    new = torch.tensor([tuple(prompt) not in seen for prompt in prompts])
+    valid = torch.tensor([one.valid for one in grades])
+    assert int((new & valid).sum()) > 100 and int((new & ~valid).sum()) > 100
+    area = (scores[new & valid][:, None] > scores[new & ~valid][None]).float().mean()
     assert area > 0.9

@@ -18,18 +18,15 @@ likelihood that a tuned copy of the generator gives to a step.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from gradatim.core.statistics import auroc
-from gradatim.evaluators.rerank_curves import rerank_curve
 from gradatim.evaluators.scorers import Evaluator
-from gradatim.evaluators.voting import UNPARSABLE, chosen_positions
 from gradatim.language.response_examples import ResponseExamples
 from gradatim.language.sampling import Responses
 from gradatim.networks.decoder import SmallDecoder
@@ -40,7 +37,7 @@ from gradatim.recipes.policy_improvement import Method, Sampling, Verify
 from gradatim.recipes.ppo import PPO
 from gradatim.recipes.supervised_tuning import SupervisedTuning
 from gradatim.studies.claims import Budget, Claim, Measurement, SeedTable
-from gradatim.studies.data.arithmetic_chains import END, TOKENIZER, Chain
+from gradatim.studies.data.arithmetic_chains import END, Chain
 from gradatim.studies.data.chain_models import (
     EASY,
     HARD,
@@ -53,6 +50,7 @@ from gradatim.studies.data.chain_models import (
     questions,
     solutions,
 )
+from gradatim.studies.data.chain_pools import ChainPool
 from gradatim.studies.plots import Figure
 
 POPULATION = (
@@ -183,9 +181,6 @@ FIGURES = (
 )
 
 
-RULES = {VOTE: "weighted", BEST: "best_of_n"}
-
-
 @dataclass(frozen=True)
 class Sizes:
     """How much of everything a budget allows.
@@ -201,9 +196,10 @@ class Sizes:
         ppo_rounds: rounds of PPO, which are smaller.
         methods: which methods improve the policy.
         threshold: score from which ReST-EM keeps a response without answer.
+        gap: difference of scores that makes a pair for DPO.
     """
 
-    models: ChainSizes = ChainSizes()
+    models: ChainSizes = field(default_factory=ChainSizes)
     strengths: tuple[float, ...] = STRENGTHS
     test: int = 100
     candidates: int = 32
@@ -213,6 +209,7 @@ class Sizes:
     ppo_rounds: int = 30
     methods: tuple[str, ...] = METHODS
     threshold: float = 0.5
+    gap: float = 0.3
 
 
 FULL = Sizes()
@@ -220,7 +217,7 @@ DEMO = Sizes(
     strengths=STRENGTHS[:1], test=60, candidates=16, problems=1_000, copies=8, methods=METHODS[:1]
 )
 SMOKE = Sizes(
-    ChainSizes(32, 12, 40, 6, 6, 2, 4),
+    ChainSizes(64, 6, 60, 3, 6, 4, 4, shared=True),
     strengths=(MAIN, STRENGTHS[-1]),
     test=2,
     candidates=2,
@@ -229,6 +226,7 @@ SMOKE = Sizes(
     steps=2,
     ppo_rounds=1,
     threshold=0.0,
+    gap=0.0,
 )
 
 
@@ -239,7 +237,7 @@ def study(seed: int, budget: Budget) -> Iterator[Measurement]:
     test = lab.draw("test", LEVELS, sizes.test * len(LEVELS))
     for strength, generator in lab.generators(EASY, sizes.strengths):
         evaluators = lab.evaluators(generator, SCORES[1:])
-        pool = Pool.of(lab, generator, test, sizes.candidates, evaluators)
+        pool = ChainPool.of(lab, generator, test, sizes.candidates, evaluators)
         arms = {"greedy": _greedy(lab, generator, test), **pool.arms()}
         for name, right in arms.items():
             yield from _parts(name, right, test, f"generator={strength}")
@@ -249,104 +247,6 @@ def study(seed: int, budget: Budget) -> Iterator[Measurement]:
             yield from pool.curves()
             yield from pool.aucs()
             yield from _improved(lab, sizes, generator, evaluators["PRM"], test)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A policy's samples on the test problems, judged.
-
-    Attributes:
-        test: the problems.
-        codes: the answers as integers, shape [P, N].
-        right: whether the answer is right, shape [P, N].
-        valid: whether the whole solution is, shape [P, N].
-        scores: what each evaluator says, each of shape [P, N].
-    """
-
-    test: Sequence[Chain]
-    codes: npt.NDArray[np.int64]
-    right: npt.NDArray[np.bool_]
-    valid: npt.NDArray[np.bool_]
-    scores: Mapping[str, npt.NDArray[np.float64]]
-
-    @classmethod
-    def of(
-        cls,
-        lab: ChainLab,
-        policy: SmallDecoder,
-        test: Sequence[Chain],
-        copies: int,
-        evaluators: Mapping[str, Evaluator],
-    ) -> "Pool":
-        """Sample and judge."""
-        responses = lab.sampled(policy, test, copies, "candidates")
-        shape = (len(test), copies)
-        graded = grades(test, responses)
-        answers = [
-            UNPARSABLE if g.answer is None else TOKENIZER.encode(g.answer)[0] for g in graded
-        ]
-        own = responses.log_probabilities.double().sum(dim=1).exp()
-        scores = {"log-probability": own.numpy().reshape(shape)} | {
-            name: evaluator(questions(test), responses).double().numpy().reshape(shape)
-            for name, evaluator in evaluators.items()
-        }
-        return cls(
-            test,
-            np.array(answers).reshape(shape),
-            np.array([g.correct for g in graded]).reshape(shape),
-            np.array([g.valid for g in graded]).reshape(shape),
-            scores,
-        )
-
-    def arms(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Whether each rule chooses a right answer, each of shape [P]."""
-        found = {"majority": self._chosen("majority", None)}
-        for name, scores in self.scores.items():
-            for rule, kind in RULES.items():
-                found[f"{rule}, {name}"] = self._chosen(kind, scores)
-        return {**found, "oracle, pass@N": self.valid.any(axis=1).astype(float)}
-
-    def _chosen(self, rule: str, scores: Any) -> npt.NDArray[np.float64]:
-        place = chosen_positions(self.codes, scores, rule=rule)
-        return np.where(place < 0, 0.0, self.right[np.arange(len(place)), place])
-
-    def curves(self) -> Iterator[Measurement]:
-        """Accuracy on hard problems by the number of candidates."""
-        hard = np.array([chain.level in HARD for chain in self.test])
-        sizes = [2**k for k in range(self.codes.shape[1].bit_length())]
-        drawn = [("majority", "majority", None), ("oracle, pass@N", "oracle", None)]
-        for name in ("ORM", "PRM"):
-            drawn += [(f"{r}, {name}", kind, self.scores[name]) for r, kind in RULES.items()]
-        for arm, rule, scores in drawn:
-            curve = rerank_curve(
-                self.codes[hard],
-                None if scores is None else scores[hard],
-                (self.valid if rule == "oracle" else self.right)[hard],
-                sizes,
-                20,
-                rule=rule,
-            )
-            for size, value in zip(sizes, curve.mean(), strict=True):
-                yield Measurement(arm, "accuracy", value, f"candidates={size}, {HARD_PART}")
-
-    def aucs(self, suffix: str = "") -> Iterator[Measurement]:
-        """How well scores tell valid solutions from invalid ones, by level."""
-        levels = np.array([chain.level for chain in self.test])
-        for name, scores in self.scores.items():
-            values = {
-                level: _auc(scores[levels == level].ravel(), self.valid[levels == level].ravel())
-                for level in LEVELS
-            }
-            for level, value in values.items():
-                yield Measurement(name + suffix, "auc", value, f"level={level}")
-            for part, members in (("easy", EASY), ("hard", HARD)):
-                mean = float(np.mean([values[level] for level in members]))
-                yield Measurement(name + suffix, "auc", mean, f"part={part}")
-
-
-def _auc(scores: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve; one half where all solutions are of one kind, as for a guess."""
-    return auroc(scores, valid) if 0 < valid.mean() < 1 else 0.5
 
 
 def _greedy(lab: ChainLab, policy: SmallDecoder, test: Sequence[Chain]) -> npt.NDArray[np.float64]:
@@ -380,7 +280,7 @@ def _methods(sizes: Sizes) -> dict[str, Method]:
             keep=2, threshold=sizes.threshold, steps=sizes.steps, optimizer=_rl_adam(1e-3)
         ),
         METHODS[1]: IterativeDPO(
-            beta=0.5, gap=0.3, steps=sizes.steps // 2, optimizer=_rl_adam(2e-5)
+            beta=0.5, gap=sizes.gap, steps=sizes.steps // 2, optimizer=_rl_adam(2e-5)
         ),
         METHODS[2]: PPO(rounds=sizes.ppo_rounds, optimizer=_rl_adam(1e-3)),
     }
@@ -406,7 +306,7 @@ def _improved(
             yield from _levels(name, _greedy(lab, policy, test), test)
             if name == METHODS[0]:
                 yield from _both(lab, sizes, name, policy, evaluator, test)
-    tuning = replace(_methods(sizes)[METHODS[0]])
+    tuning = RestEM(keep=2, steps=sizes.steps, optimizer=_rl_adam(1e-3))
     policy = _reinforced(lab, sizes, generator, tuning, _trusting, EASY)
     yield from _levels(TUNED, _greedy(lab, policy, test), test)
     yield from _both(lab, sizes, TUNED, policy, evaluator, test)
@@ -427,7 +327,7 @@ def _both(
     test: Sequence[Chain],
 ) -> Iterator[Measurement]:
     """Re-rank what an improved policy samples; and see whether the evaluator still tells."""
-    pool = Pool.of(lab, policy, test, sizes.candidates, {"PRM": evaluator})
+    pool = ChainPool.of(lab, policy, test, sizes.candidates, {"PRM": evaluator})
     for arm in ("majority", f"{BEST}, PRM"):
         yield from _levels(f"{name} and {arm}", pool.arms()[arm], test)
     yield from (one for one in pool.aucs(f" on {name}") if one.arm.startswith("PRM"))

@@ -74,6 +74,7 @@ class ChainSizes:
         rewards: easy problems that reward models are trained on.
         reward_copies: samples of each.
         reward_steps: updates of a reward model.
+        shared: use the same few problems for everything, so that a tiny model solves some.
     """
 
     hidden_size: int = 128
@@ -83,6 +84,7 @@ class ChainSizes:
     rewards: int = 6_000
     reward_copies: int = 4
     reward_steps: int = 400
+    shared: bool = False
 
 
 class ChainLab:
@@ -99,6 +101,7 @@ class ChainLab:
 
     def draw(self, use: str, levels: Sequence[int], count: int) -> list[Chain]:
         """Problems for one use, equally many of each level."""
+        use = "everything" if self.sizes.shared else use
         each = -(-count // len(levels))
         return [chain for level in levels for chain in draw_chains(level, each, self.seed, use)]
 
@@ -186,7 +189,8 @@ class ChainLab:
         responses = self.sampled(generator, chains, self.sizes.reward_copies, "rewards")
         graded = grades(chains, responses)
         outcomes = torch.tensor([float(one.correct) for one in graded])
-        steps = step_labels(graded, max(len(one.steps) for one in graded) + 1)
+        segments = SEGMENT(responses.tokens, responses.mask)
+        steps = step_labels(graded, int(segments.max()) + 1)
         labels: dict[str, dict[str, Any]] = {
             "ORM": {"correct": outcomes},
             "PRM": {"step_labels": steps, "segment": SEGMENT},
