@@ -278,9 +278,14 @@ class _Draw:
             scores = nothing.scatter(1, best.indices, best.values)
         if self.top_p is not None and self.top_p < 1:
             scores = _nucleus(scores, self.top_p)
-        # The first of independent exponential clocks with these rates rings with softmax's odds.
-        clocks = torch.empty_like(scores).exponential_(generator=self.generator)
-        return (scores - clocks.log()).argmax(dim=1)
+        reached = scores.softmax(dim=1).cumsum(dim=1)
+        total = reached[:, -1:].contiguous()
+        uniform = torch.rand(
+            total.shape, dtype=total.dtype, device=total.device, generator=self.generator
+        )
+        place = torch.searchsorted(reached, uniform * total, right=True)
+        # Rounding may lead to the total itself: never past the last token of any probability.
+        return torch.minimum(place, torch.searchsorted(reached, total))[:, 0]
 
 
 def _nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:

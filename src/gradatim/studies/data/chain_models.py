@@ -1,6 +1,7 @@
 """Small generators and evaluators trained on chains of arithmetic, by seed."""
 
 import copy
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,10 +101,21 @@ class ChainLab:
         self.validation = self.draw("validation", EASY, sizes.validation)
 
     def draw(self, use: str, levels: Sequence[int], count: int) -> list[Chain]:
-        """Problems for one use, equally many of each level."""
-        use = "everything" if self.sizes.shared else use
+        """Problems for one use, equally many of each level.
+
+        A fifth of all problems, told by a hash of their text, are held out for "validation" and
+        "test": none of them is ever trained on.
+        """
         each = -(-count // len(levels))
-        return [chain for level in levels for chain in draw_chains(level, each, self.seed, use)]
+        if self.sizes.shared:
+            return [c for level in levels for c in draw_chains(level, each, self.seed, "any")]
+        held_out = use in ("validation", "test")
+        found: list[Chain] = []
+        for level in levels:
+            drawn = draw_chains(level, each * (8 if held_out else 2), self.seed, use)
+            fitting = [chain for chain in drawn if _is_held_out(chain) == held_out]
+            found += fitting[:each]
+        return found
 
     def train(
         self,
@@ -212,6 +224,10 @@ class ChainLab:
         if name == "ORM":
             return OutcomeReward(model)
         return {"PRM": ProcessReward, "OPRM": OutcomeProcessReward}[name](model, SEGMENT)
+
+
+def _is_held_out(chain: Chain) -> bool:
+    return zlib.crc32(chain.question.encode()) % 5 == 0
 
 
 def adam(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
