@@ -155,8 +155,14 @@ def search_papers(words: str = "", kind: str | None = None) -> list[Paper]:
     return [
         paper
         for paper in catalogue().values()
-        if (kind is None or kind in paper.kinds) and all(word in _text(paper) for word in wanted)
+        if (kind is None or kind in paper.kinds) and all(word in search_text(paper) for word in wanted)
     ]
+
+
+def search_text(paper: Paper) -> str:
+    """All in which :func:`search_papers` looks for words, in lower case."""
+    parts = (paper.slug, paper.title, *paper.authors, str(paper.year), paper.arxiv, paper.sentence)
+    return " ".join((*parts, *paper.kinds)).casefold()
 
 
 def is_implemented(slug: str) -> bool:
@@ -184,11 +190,6 @@ def _parse_paper(where: str, slug: str, entry: dict[str, Any]) -> Paper:
         name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()
     }
     return Paper(slug=slug, **values)
-
-
-def _text(paper: Paper) -> str:
-    parts = (paper.slug, paper.title, *paper.authors, str(paper.year), paper.arxiv, paper.sentence)
-    return " ".join((*parts, *paper.kinds)).casefold()
 
 
 def _latex(text: str) -> str:

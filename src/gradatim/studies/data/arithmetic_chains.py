@@ -80,7 +80,7 @@ def draw_chains(level: int, count: int, seed: int, *keys: str) -> list[Chain]:
     """Random problems of one level.
 
     Operands are never 0, and no problem multiplies by 1. Letters follow one another in the
-    alphabet, from a random one on.
+    alphabet, from a random one on. A longer list begins with the shorter one.
 
     Args:
         level: 1 to 5.
@@ -100,12 +100,13 @@ def draw_chains(level: int, count: int, seed: int, *keys: str) -> list[Chain]:
         known = ", ".join(map(str, STEPS_OF_LEVEL))
         raise InputError(f"level: expected one of {known}, got {level}")
     check_range("count", count, 0)
-    random = numpy_generator(seed, "chains", *keys, level)
     length = STEPS_OF_LEVEL[level]
-    first = random.integers(len(_LETTERS), size=count)
-    starts = random.integers(MODULUS, size=count)
-    operations = random.integers(len(_OPERATIONS), size=(count, length))
-    operands = random.integers(1, MODULUS, size=(count, length))
+    # One row of uniform numbers a problem: the first problems are the same however many follow.
+    uniform = numpy_generator(seed, "chains", *keys, level).random((count, 2 + 2 * length))
+    first = (uniform[:, 0] * len(_LETTERS)).astype(int)
+    starts = (uniform[:, 1] * MODULUS).astype(int)
+    operations = (uniform[:, 2 : 2 + length] * len(_OPERATIONS)).astype(int)
+    operands = 1 + (uniform[:, 2 + length :] * (MODULUS - 1)).astype(int)
     operands = np.where((operations == 2) & (operands == 1), MODULUS - 1, operands)
     return [
         _chain(level, int(a), int(v), o.tolist(), b.tolist())

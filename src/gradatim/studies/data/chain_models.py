@@ -71,6 +71,7 @@ class ChainSizes:
         hidden_size: of the decoder.
         tuning: problems to tune the generator on.
         tuning_steps: updates until tuning gives up.
+        annealing: updates in which a generator's learning rate falls.
         validation: easy problems that tell when to stop.
         rewards: easy problems that reward models are trained on.
         reward_copies: samples of each.
@@ -81,6 +82,7 @@ class ChainSizes:
     hidden_size: int = 128
     tuning: int = 39_000
     tuning_steps: int = 2_000
+    annealing: int = 40
     validation: int = 150
     rewards: int = 6_000
     reward_copies: int = 4
@@ -190,9 +192,9 @@ class ChainLab:
             name = f"tuning to {strength}"
             self.train(name, trunk, examples, step, optimizer, steps, decay=False, goal=strength)
             branch = copy.deepcopy(trunk)
-            annealing = adam(branch, 3e-3)
-            annealing.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-            self.train(f"{name}, annealed", branch, examples, step, annealing, max(1, steps // 50))
+            fading = adam(branch, 3e-3)
+            fading.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            self.train(f"{name}, annealed", branch, examples, step, fading, self.sizes.annealing)
             yield strength, branch
 
     def evaluators(self, generator: SmallDecoder, names: Sequence[str]) -> dict[str, Evaluator]:

@@ -78,6 +78,12 @@ class ChainPool:
         place = chosen_positions(self.codes, scores, rule=rule)
         return np.where(place < 0, 0.0, self.right[np.arange(len(place)), place])
 
+    def sampled(self) -> dict[str, float]:
+        """Share of right answers among all samples, on easy and on hard problems."""
+        levels = np.array([chain.level for chain in self.test])
+        parts = {"easy": np.isin(levels, EASY), "hard": np.isin(levels, HARD)}
+        return {part: float(self.right[chosen].mean()) for part, chosen in parts.items()}
+
     def curves(self) -> Iterator[Measurement]:
         """Accuracy on hard problems by the number of candidates."""
         hard = np.array([chain.level in HARD for chain in self.test])
