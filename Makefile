@@ -8,8 +8,8 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test check bench data docs clean
 
-demo: $(VENV)/.core data  ## run one study from the first step to the report
-	$(BIN)/gradatim run early-learning-regularization --out $(RESULTS)
+demo: $(VENV)/.core  ## judge hard problems with evaluators trained on easy ones, to the report
+	$(BIN)/gradatim run easy-to-hard-generalization --budget demo --seeds 10-11 --out $(RESULTS)
 
 test: check  ## the gates, then the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -42,7 +42,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,llm]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

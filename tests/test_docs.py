@@ -27,13 +27,36 @@ def test_the_readme_example_finds_false_labels(tmp_path, monkeypatch):
     table = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)]).assign(label=labels)
     table.to_parquet(tmp_path / "train.parquet")
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks(ROOT / "README.md")
+    example = blocks(ROOT / "README.md")[0]
     names: dict = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(example, "README.md", "exec"), names)
     worst = names["table"].nlargest(100, "suspicion").index
     assert false[worst].mean() > 0.95
     assert "suspicion" in printed.getvalue()
+
+
+def test_the_readme_example_reranks_candidates(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    answers = generator.integers(3, size=(40, 8))
+    rows = pd.DataFrame(
+        {
+            "problem": np.repeat([f"p{i}" for i in range(40)], 8),
+            "answer": answers.ravel().astype(str),
+            "reward": (answers == 1).ravel() + 0.1 * generator.random(320),
+            "level": np.repeat(1 + np.arange(40) % 2, 8),
+            "solution": "1",
+        }
+    )
+    rows.to_parquet(tmp_path / "candidates.parquet")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(blocks(ROOT / "README.md")[1], "README.md", "exec"), names)
+    chosen = names["result"].choices
+    solvable = (answers == 1).any(axis=1)
+    assert ((chosen["best_of_n"] == "1").to_numpy() == solvable).all()
+    assert "majority" in printed.getvalue()
 
 
 def test_the_first_example_of_the_training_page_runs(tmp_path, monkeypatch):

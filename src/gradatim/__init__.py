@@ -14,12 +14,20 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradatim.studies.data.tasks import load_task as load_task
+    from gradatim.workflows.easy_to_hard import evaluate_easy_to_hard as evaluate_easy_to_hard
+    from gradatim.workflows.profile import profile as profile
     from gradatim.workflows.rerank import rerank as rerank
 
 __version__ = "0.1.0"
 
-WORKFLOWS = {"rerank": "gradatim.workflows.rerank"}
-"""The workflow functions that are attributes of the package, and the modules they stand in."""
+WORKFLOWS = {
+    "evaluate_easy_to_hard": "gradatim.workflows.easy_to_hard",
+    "load_task": "gradatim.studies.data.tasks",
+    "profile": "gradatim.workflows.profile",
+    "rerank": "gradatim.workflows.rerank",
+}
+"""The functions that are attributes of the package, and the modules they stand in."""
 
 
 def __getattr__(name: str) -> Any:

@@ -150,6 +150,30 @@ def test_bibtex_needs_no_results(call, place):
     ]
 
 
+def test_the_atlas_holds_all_papers_and_tells_of_bad_ledgers(call, results):
+    assert call("report", "--site", "atlas").stdout == "atlas: atlas/index.html\n"
+    site = results.parent / "atlas"
+    assert len(list((site / "papers").iterdir())) == len(catalogue())
+    assert "5 claims of 1 paper" in (site / "index.html").read_text(encoding="utf-8")
+    (results / "npo.jsonl").write_text("")
+    result = call("report", "--site", "atlas")
+    assert result.exit_code == 2 and result.stdout == "atlas: atlas/index.html\n"
+    assert "npo.jsonl: expected a ledger, got an empty file" in result.stderr
+
+
+def test_the_atlas_needs_no_results(call, place):
+    assert call("report", "--site", "atlas", "--budget", "smoke").exit_code == 0
+    assert "No results yet" in (place / "atlas" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_atlas_is_refused_where_it_does_not_fit(refused, results):
+    assert "leave out SLUG" in refused("report", SLUG, "--site", "atlas")
+    assert "leave out SLUG" in refused("report", "--site", "atlas", "--out", "page.html")
+    assert "leave out SLUG" in refused("report", "--site", "atlas", "--format", "csv")
+    assert "holds no atlas, but results" in refused("report", "--site", ".")
+    assert not (results.parent / "atlas").exists()
+
+
 def test_arguments_are_checked(refused, results):
     assert "Did you mean html?" in refused("report", "--format", "htm")
     assert "--table: expected verdicts or arms" in refused("report", "--table", "verdict")

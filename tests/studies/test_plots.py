@@ -319,3 +319,11 @@ def test_the_synthetic_study_is_drawn_from_its_seed():
     from gradatim.studies.claims import Budget
 
     assert list(study(3, Budget("smoke"))) == list(study(3, Budget("smoke")))
+
+
+@pytest.mark.parametrize("levels", [range(1, 6), (1, 4, 16, 64)], ids=["to scale", "logarithmic"])
+def test_a_border_names_the_parts_on_its_sides(levels):
+    summaries = summaries_of([f"level={level}" for level in levels])
+    plain = texts(draw(Figure("accuracy", over="level"), summaries))
+    figure = Figure("accuracy", over="level", border=(3.5, "easy", "hard"))
+    assert sorted(texts(draw(figure, summaries))) == sorted([*plain, "easy", "hard"])

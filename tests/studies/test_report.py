@@ -11,7 +11,7 @@ from gradatim.studies.prose import to_html
 from gradatim.studies.report import render_report, report_path, write_report
 from tests.studies.synthetic_results import SLUG, outcome_in
 
-VOID = {"meta", "br", "hr", "img", "link"}
+VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class Checked(HTMLParser):

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 import gradatim
 from gradatim.cli.output import end_with
 from gradatim.cli.papers import papers
+from gradatim.cli.profile import profile
 from gradatim.cli.report import report
 from gradatim.cli.rerank import rerank
 from gradatim.cli.run import run
@@ -55,5 +56,5 @@ def top(
     """Easy-to-hard learning: find out how hard each example is, and put that to use."""
 
 
-for command in (papers, show, run, report, rerank):
+for command in (papers, show, run, report, rerank, profile):
     app.command()(command)

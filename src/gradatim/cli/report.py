@@ -37,6 +37,13 @@ def report(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that stands at --out.")
     ] = False,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the atlas: a site of all papers, to search and filter in a browser.",
+        ),
+    ] = None,
 ) -> None:
     """Write results as a page, a table or records.
 
@@ -47,6 +54,11 @@ def report(
 
     check_option("--format", form, FORMATS)
     check_option("--table", table, TABLES)
+    if site is not None:
+        if slugs or out or form != "html":
+            raise InputError("--site: holds all papers as HTML; leave out SLUG, --out and --format")
+        end_with(write_atlas(site, results_folder(results), budget))
+        return
     if out is not None and not overwrite:
         check_replaceable(out, form)
     if form == "bibtex":
@@ -63,6 +75,15 @@ def report(
     else:
         deliver(render(outcomes, form, table), out, form, [one.ledger.path for one in outcomes])
     end_with(problems)
+
+
+def write_atlas(site: Path, folder: Path, budget: str) -> list[GradatimError]:
+    """Write the site of all papers; return what is wrong with ledgers that could not be read."""
+    from gradatim.studies.site import write_site
+
+    outcomes, problems = load(folder, (), budget)
+    typer.echo(f"atlas: {write_site(outcomes, site)}")
+    return problems
 
 
 def check_replaceable(out: Path, form: str) -> None:

@@ -1,4 +1,4 @@
-"""``gradatim run``: run studies, and print what became of their claims."""
+"""``gradatim run``: run studies and print what became of their claims, or run a real model."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradatim.cli import real_model
 from gradatim.cli.options import AsJson
 from gradatim.core.errors import GradatimError, InputError
 
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     slugs: Annotated[list[str], typer.Argument(metavar="SLUG...", help="Papers to run.")],
     seeds: Annotated[str, typer.Option(metavar="SEEDS", help="As 10-19, or 0,3,5-7.")] = "10-19",
     budget: Annotated[str, typer.Option(metavar="smoke|demo|full", help="How large.")] = "full",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Results folder.")] = Path("results"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Results folder; by default results, with --model runs/SLUG."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(metavar="N", help="Seeds at once; by default one a core.")
     ] = None,
@@ -29,10 +36,52 @@ def run(
         bool, typer.Option(help="Run one seed of older results again; keep them if it agrees.")
     ] = False,
     as_json: AsJson = False,
+    model: real_model.Model = None,
+    task: real_model.Task = None,
+    candidates: real_model.Candidates = 8,
+    train_problems: real_model.TrainProblems = 100,
+    per_level: real_model.PerLevel = 25,
+    easy: real_model.Easy = None,
+    hard: real_model.Hard = None,
+    longest: real_model.Longest = 256,
+    temperature: real_model.Temperature = 0.7,
+    continuations: real_model.Continuations = 0,
+    separator: real_model.Separator = "\\n",
+    chat: real_model.Chat = None,
+    device: real_model.Device = None,
+    allow_download: real_model.AllowDownload = False,
+    seed: real_model.Seed = 0,
+    overwrite: real_model.Overwrite = False,
 ) -> None:
-    """Run studies and judge their claims.
+    """Run studies and judge their claims; with --model and --task, run on real problems.
 
-    Each finished seed is kept at once; running again goes on from there.
+    Each finished seed, or batch of solutions, is kept at once; running again goes on from there.
+    """
+    if real_model.wants_model(context, slugs):
+        assert model is not None and task is not None
+        options = real_model.options_of(context)
+        real_model.run_model(slugs[0], model, task, out, options, as_json)
+    else:
+        if fresh and recheck:
+            raise InputError("--fresh and --recheck: expected one of them, got both")
+        folder = Path("results") if out is None else out
+        run_studies(slugs, seeds, budget, folder, jobs, fresh, recheck, as_json)
+
+
+def run_studies(
+    slugs: Sequence[str],
+    seeds: str,
+    budget: str,
+    out: Path,
+    jobs: int | None,
+    fresh: bool,
+    recheck: bool,
+    as_json: bool,
+) -> None:
+    """Run studies one after the other, and print what became of their claims.
+
+    Raises:
+        InputError: seeds or a budget that cannot be read, or a paper without a study.
     """
     from gradatim.cli.output import end_with
     from gradatim.studies.claims import Budget
@@ -41,8 +90,6 @@ def run(
     from gradatim.studies.runner import run_study
     from gradatim.studies.seed_lists import parse_seeds
 
-    if fresh and recheck:
-        raise InputError("--fresh and --recheck: expected one of them, got both")
     wanted, size = parse_seeds(seeds), Budget(budget)
     papers = list(dict.fromkeys(load_study(slug).paper.slug for slug in slugs))
 

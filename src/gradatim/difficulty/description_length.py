@@ -64,7 +64,7 @@ def mdl_difficulty(
         InputError: unequal lengths, no reference, a size below 1, or probabilities whose shape
             does not fit the labels.
 
-    Source: Hase et al. 2024, arXiv 2401.06751, section 4; online codes: Voita and Titov 2020,
+    Source: Hase et al. 2024, arXiv 2401.06751; online codes: Voita and Titov 2020,
     arXiv 2003.12298.
 
     >>> def constant(X, y, queries):

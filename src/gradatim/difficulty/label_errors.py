@@ -28,7 +28,7 @@ def confident_label_errors(probabilities: torch.Tensor, labels: torch.Tensor) ->
     Raises:
         InputError: the shapes do not fit, or there is a label without a column.
 
-    Source: Northcutt et al. 2021, arXiv 1911.00068, section 3.1 (the confident joint).
+    Source: Northcutt et al. 2021, arXiv 1911.00068 (the confident joint).
 
     >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]])
     >>> confident_label_errors(p, torch.tensor([0, 0, 1, 1, 1])).tolist()

@@ -80,7 +80,7 @@ def ensemble_disagreement(probabilities: torch.Tensor) -> torch.Tensor:
     Raises:
         InputError: the shape does not fit.
 
-    Source: Lakshminarayanan et al. 2017, arXiv 1612.01474, section 3.5.
+    Source: Lakshminarayanan et al. 2017, arXiv 1612.01474.
 
     >>> sure = torch.eye(2)
     >>> ensemble_disagreement(torch.stack([sure, sure.flip(1)]))

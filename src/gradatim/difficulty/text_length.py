@@ -22,7 +22,7 @@ def word_count(texts: Sequence[str]) -> NDArray[np.int64]:
     Raises:
         InputError: something that is no text (its row is named).
 
-    Source: Hase et al. 2024, arXiv 2401.06751, table 1 (question words).
+    Source: Hase et al. 2024, arXiv 2401.06751 (question words).
 
     >>> word_count(["one", "two  words", ""]).tolist()
     [1, 2, 0]
@@ -42,7 +42,7 @@ def character_count(texts: Sequence[str]) -> NDArray[np.int64]:
     Raises:
         InputError: something that is no text (its row is named).
 
-    Source: Hase et al. 2024, arXiv 2401.06751, table 1 (answer characters).
+    Source: Hase et al. 2024, arXiv 2401.06751 (answer characters).
 
     >>> character_count(["ab", ""]).tolist()
     [2, 0]
@@ -62,7 +62,7 @@ def solution_steps(solutions: Sequence[str]) -> NDArray[np.int64]:
     Raises:
         InputError: something that is no text (its row is named).
 
-    Source: Hase et al. 2024, arXiv 2401.06751, table 1 (reasoning steps).
+    Source: Hase et al. 2024, arXiv 2401.06751 (reasoning steps).
 
     >>> solution_steps(["3 + 4 = 7" + chr(10) + chr(10) + "7 * 2 = 14"]).tolist()
     [2]

@@ -58,6 +58,26 @@ class CausalLM(nn.Module, ABC):
             Hidden states, shape [B, T, H]; those of padding are arbitrary but finite.
         """
 
+    def behind(
+        self, beginning: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """The hidden states of sequences that all begin alike, without those of the beginning.
+
+        Here everything is read as usual; models with a cache may read the beginning only once.
+
+        Args:
+            beginning: tokens that stand before every row, shape [S].
+            ids: the rows' own tokens, padded on the right, shape [B, T].
+            mask: True where there is a token, shape [B, T].
+
+        Returns:
+            Hidden states of the rows' own tokens, shape [B, T, H].
+        """
+        whole = torch.cat([beginning.expand(len(ids), -1), ids], dim=1)
+        there = torch.cat([mask.new_ones(len(ids), len(beginning)), mask], dim=1)
+        hidden: torch.Tensor = self(whole, there)
+        return hidden[:, len(beginning) :]
+
     @abstractmethod
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """The output layer.

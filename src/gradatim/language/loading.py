@@ -220,7 +220,7 @@ def _check_architecture(folder: Path) -> None:
 
 def _load_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
     """Load the converted checkpoint from the cache, or convert and keep it."""
-    require("gguf", why="to read GGUF files")
+    require("gguf", extra="llm", why="to read GGUF files")
     versions = "-".join(importlib.metadata.version(name) for name in ("transformers", "gguf"))
     key = f"{path.stem}-{model_hash(path)[:16]}-{precision_name(dtype)}-{versions}"
     base = FeatureCache().folder.parent / "models"

@@ -59,6 +59,7 @@ class TransformersLM(CausalLM):
         taken = inspect.signature(type(self.body).forward).parameters
         self._takes_positions = "position_ids" in taken
         self._cache_argument = next((name for name in _CACHE_ARGUMENTS if name in taken), None)
+        self._plain_cache = True  # until one is seen that is not
         self._tail: Tail = _unchanged
         self.hidden_size, self.vocabulary_size = self._probe()
         self.context_length = _context_length(self.inner.config)
@@ -92,6 +93,21 @@ class TransformersLM(CausalLM):
         if self._cache_argument:
             options["use_cache"] = False
         hidden: torch.Tensor = self.body(input_ids=ids, **options).last_hidden_state
+        return hidden.to(ids.device)
+
+    @torch.no_grad()
+    def behind(
+        self, beginning: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Read the beginning once, then the rows behind it, without gradients; see base class."""
+        pays = len(beginning) * (len(ids) - 1) >= _WORTH_SHARING and ids.shape[1]
+        cache = self._read_once(beginning, len(ids)) if pays else None
+        if cache is None:
+            return super().behind(beginning, ids, mask)
+        whole = torch.cat([mask.new_ones(len(ids), len(beginning)), mask], dim=1)
+        options = self._options(whole, _positions(whole)[:, len(beginning) :])
+        options[str(self._cache_argument)] = cache
+        hidden: torch.Tensor = self.body(input_ids=ids, use_cache=True, **options).last_hidden_state
         return hidden.to(ids.device)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -136,14 +152,27 @@ class TransformersLM(CausalLM):
         shared = _common_beginning(ids, mask) if self._takes_positions else 0
         if shared * (len(ids) - 1) < _WORTH_SHARING:
             return 0, None
-        beginning = ids[:1, mask[0]][:, :shared]
-        everything = torch.ones_like(beginning, dtype=torch.bool)
-        _, cache = self._read(beginning, everything, _positions(everything), None)
+        cache = self._read_once(ids[0, mask[0]][:shared], len(ids))
+        return (0, None) if cache is None else (shared, cache)
+
+    def _read_once(self, beginning: torch.Tensor, rows: int) -> Any:
+        """Read tokens, shape [S], once, and keep what was read of them for so many rows.
+
+        Returns:
+            The cache; None for models in which a beginning cannot be read apart.
+        """
+        if self._cache_argument is None or not self._takes_positions or not self._plain_cache:
+            return None
+        everything = torch.ones_like(beginning[None], dtype=torch.bool)
+        _, cache = self._read(beginning[None], everything, _positions(everything), None)
         layers = getattr(cache, "layers", ())
-        if not layers or any(type(layer).__name__ != "DynamicLayer" for layer in layers):
-            return 0, None
-        cache.reorder_cache(torch.zeros(len(ids), dtype=torch.long, device=ids.device))
-        return shared, cache
+        self._plain_cache = bool(layers) and all(
+            type(layer).__name__ == "DynamicLayer" for layer in layers
+        )
+        if not self._plain_cache:
+            return None
+        cache.reorder_cache(torch.zeros(rows, dtype=torch.long, device=beginning.device))
+        return cache
 
     def _read(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any

@@ -72,7 +72,5 @@ def accuracy_by_difficulty(
         chosen = place == one
         part = level[chosen]
         rate = proportion_interval(int(solved[chosen].sum()), int(chosen.sum()), confidence)
-        found.append(
-            DifficultyBin(float(part.min()), float(part.max()), float(part.mean()), rate)
-        )
+        found.append(DifficultyBin(float(part.min()), float(part.max()), float(part.mean()), rate))
     return found

@@ -79,7 +79,7 @@ def noise_crossing(
         InputError: shapes that do not fit, shares that do not ascend, or a number that is not
             finite.
 
-    Source: Hase et al. 2024, arXiv 2401.06751, section 5.3 (there easy labels are noisy at half
+    Source: Hase et al. 2024, arXiv 2401.06751 (there easy labels are noisy at half
     the rate; pass that curve as ``easy``).
 
     >>> found = noise_crossing([0.0, 0.2, 0.4], [0.7, 0.7], [[0.8, 0.74, 0.6], [0.8, 0.74, 0.6]])
@@ -92,9 +92,7 @@ def noise_crossing(
     if shares.ndim != 1 or len(shares) < 2 or (np.diff(shares) <= 0).any():
         raise InputError(f"rates: expected at least 2 ascending shares, got {shares.tolist()}")
     if on_hard.ndim != 2 or on_hard.shape[1] != len(shares) or not len(on_hard):
-        raise InputError(
-            f"hard: expected shape [runs, {len(shares)}], got {list(on_hard.shape)}"
-        )
+        raise InputError(f"hard: expected shape [runs, {len(shares)}], got {list(on_hard.shape)}")
     if on_easy.shape not in (on_hard.shape, (len(on_hard), 1)):
         raise InputError(
             f"easy: expected shape {list(on_hard.shape)} or [{len(on_hard)}], "

@@ -84,7 +84,7 @@ def supervision_gap_recovered(
     Raises:
         InputError: unequal numbers of rows, a value outside [0, 1], or a row that no run tested.
 
-    Source: Hase et al. 2024, arXiv 2401.06751, equation 1 and appendix (the bootstrap).
+    Source: Hase et al. 2024, arXiv 2401.06751 (the share and its bootstrap).
 
     >>> hit = np.arange(100)[:, None]
     >>> found = supervision_gap_recovered(hit < 50, hit < 68, hit < 70)
@@ -141,10 +141,10 @@ def supervision_gap_of_runs(
     Raises:
         InputError: unequal lengths, fewer than two seeds, or a number that is not finite.
 
-    Source: Hase et al. 2024, arXiv 2401.06751, equation 1; E. C. Fieller (1954), Journal of the
+    Source: Hase et al. 2024, arXiv 2401.06751; E. C. Fieller (1954), Journal of the
     Royal Statistical Society B 16.
 
-    >>> supervision_gap_of_runs([0.5, 0.5], [0.6, 0.7], [0.9, 0.9]).estimate
+    >>> round(supervision_gap_of_runs([0.5, 0.5], [0.6, 0.7], [0.9, 0.9]).estimate, 6)
     0.375
     """
     gap = paired_interval(hard, unsupervised, confidence)

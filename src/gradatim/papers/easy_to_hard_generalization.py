@@ -5,22 +5,20 @@ validation problems, a rule that was fixed before hard problems (6 and 8 steps) 
 Reward models start from it and are trained on its samples on easy problems: on outcomes (ORM), on
 exact step labels (PRM), on both (OPRM). They re-rank its samples on hard problems, and serve as the
 reward in reinforcement learning on problems of all levels, where the hard ones have no answers.
+They read the likelihood that a tuned copy of the generator gives to a step: a linear head on its
+last hidden state judges badly at this size.
 
 Controls: the generator's own log-probability as the score; tuning on easy problems for as many
 updates as reinforcement learning makes; rejection tuning, which spends the same easy answers on the
 generator, alone and re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths
 only. Stronger generators (65% and 90% of easy problems) show where the gain shrinks.
 
-Settings were chosen on seeds 0 and 1. Trials: ReST-EM five (learning rate 5e-4 or 1e-3, two or four
-responses a problem, threshold 0.5 or 0.9, with or without demonstrations, without which it gains half
-as much); rejection tuning the same but for the threshold; DPO four (rate 1e-5 to 1e-4, beta 0.1 to 1;
-at 1e-4 it collapsed); PPO eight (rate 1e-4 to 1e-3, 64 or 128 problems a round, weight and clipping of
-the value, which at the published clip of 0.2 learned too slowly); tuning continued three (rate and
-number of updates). PPO has a round of 1,024 samples 25 times, the others two rounds of 18,000.
-
-A linear head on the last hidden state judges badly at this size; the reward models here read the
-likelihood that a tuned copy of the generator gives to a step. Their scale and shift need a learning
-rate of their own: otherwise products of step scores stay far below any threshold.
+Settings were chosen on seeds 0 and 1. Trials: ReST-EM five (learning rate 5e-4 or 1e-3, two or
+four responses a problem, threshold 0.5 or 0.9, with demonstrations or without, which gains half as
+much); rejection tuning the same but for the threshold; DPO four (rate 1e-5 to 1e-4, beta 0.1 to 1;
+at 1e-4 it collapsed); PPO eight (rate 1e-4 to 1e-3, 64 or 128 problems a round, weight and clipping
+of the value, which at the published clip of 0.2 learned too slowly); tuning continued three (rate
+and number of updates). PPO samples 1,024 responses 25 times, the others 18,000 twice.
 """
 
 import copy
@@ -67,6 +65,7 @@ POPULATION = (
 STRENGTHS = (0.4, 0.65, 0.9)
 MAIN = STRENGTHS[0]
 HARD_PART = "part=hard"
+BORDER = (3.5, "easy", "hard")
 VOTE, BEST = "weighted vote", "best-of-N"
 SCORES = ("log-probability", "ORM", "PRM", "OPRM")
 METHODS = ("ReST-EM, PRM", "iterative DPO, PRM", "PPO, PRM")
@@ -122,8 +121,8 @@ CLAIMS = (
         for name in METHODS
     ),
     Claim(
-        "Reinforcement learning (ReST-EM) gives more on hard problems than tuning on easy solutions "
-        "for as many updates.",
+        "Reinforcement learning (ReST-EM) gives more on hard problems than tuning on easy "
+        "solutions for as many updates.",
         _gain(METHODS[0], CONTINUED),
         smallest_effect=0.02,
         unit="accuracy",
@@ -162,7 +161,8 @@ FIGURES = (
         over="level",
         arms=("greedy", "majority", f"{VOTE}, ORM", f"{VOTE}, PRM", "oracle, pass@N"),
         where="",
-        title="Accuracy by level; levels 1 to 3 are easy, 4 and 5 are hard",
+        title="Accuracy by level",
+        border=BORDER,
     ),
     Figure(
         "accuracy",
@@ -199,26 +199,16 @@ FIGURES = (
         arms=SCORES,
         where="",
         title="Valid against invalid solutions, by level",
+        border=BORDER,
     ),
 )
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything a budget allows.
-
-    Attributes:
-        models: sizes of generators and reward models.
-        strengths: of the generators.
-        test: test problems of each level.
-        candidates: samples of each that are re-ranked.
-        problems: problems to improve the policy on, over all levels it sees.
-        copies: samples of each in a round.
-        steps: updates of a round.
-        ppo_rounds: rounds of PPO, which are smaller.
-        methods: which methods improve the policy.
-        threshold: score from which ReST-EM keeps a response without answer.
-        gap: difference of scores that makes a pair for DPO.
+    """How much of everything a budget allows: test problems of each level and candidates of each;
+    problems, samples of each, updates and rounds to improve the policy; and what a response or a
+    pair without answers must score.
     """
 
     models: ChainSizes = field(default_factory=ChainSizes)

@@ -155,7 +155,8 @@ def search_papers(words: str = "", kind: str | None = None) -> list[Paper]:
     return [
         paper
         for paper in catalogue().values()
-        if (kind is None or kind in paper.kinds) and all(word in search_text(paper) for word in wanted)
+        if (kind is None or kind in paper.kinds)
+        and all(word in search_text(paper) for word in wanted)
     ]
 
 

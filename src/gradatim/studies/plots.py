@@ -42,6 +42,8 @@ class Figure:
         unit: the metric's unit, written on its axis.
         where: the group's other keys and values, as "noise=0.4", or "" for no others; None draws
             one panel for each that was measured.
+        border: a value of ``over`` between two parts of the axis, and the parts' names, as
+            ``(3.5, "easy", "hard")``; None for no border.
     """
 
     metric: str
@@ -50,6 +52,7 @@ class Figure:
     title: str = ""
     unit: str = "fraction"
     where: str | None = None
+    border: tuple[float, str, str] | None = None
 
 
 def default_figures(summaries: Summaries) -> tuple[Figure, ...]:
@@ -221,6 +224,8 @@ def _draw_lines(figure: Figure, summaries: Summaries, arms: Sequence[str]) -> st
         slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
         axes.set_xticks(list(across.places.values()), across.names, **slant)
     _dress(axes, figure)
+    if figure.border is not None and across.numeric:
+        _draw_border(axes, figure.border, across)
     if not across.numeric:
         axes.set_xlim(-0.5, len(across.places) - 0.5)
     _label_ends(axes, ends, summaries)
@@ -238,6 +243,7 @@ class _Across:
     places: Mapping[str, float]
     numeric: bool
     curve: bool
+    logarithmic: bool = False
 
     @classmethod
     def of(cls, values: Sequence[str]) -> "_Across":
@@ -245,11 +251,12 @@ class _Across:
         numbers = [number for name in names if (number := as_number(name)) is not None]
         numeric = len(numbers) == len(names) > 1
         curve = numeric and len(names) > MANY_POINTS
+        logarithmic = False
         if not numeric:
             numbers = [float(place) for place in range(len(names))]
         elif not curve and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR_APART:
-            numbers = [math.log10(number) for number in numbers]
-        return cls(dict(zip(names, numbers, strict=True)), numeric, curve)
+            numbers, logarithmic = [math.log10(number) for number in numbers], True
+        return cls(dict(zip(names, numbers, strict=True)), numeric, curve, logarithmic)
 
     @property
     def names(self) -> list[str]:
@@ -318,6 +325,24 @@ def _dress(axes: Any, figure: Figure) -> None:
         va="top",
         color=svg.MUTED,
     )
+
+
+def _draw_border(axes: Any, border: tuple[float, str, str], across: _Across) -> None:
+    """A line between two parts of the axis, their names on either side of its top."""
+    value, before, behind = border
+    place = math.log10(value) if across.logarithmic else value
+    axes.axvline(place, color=svg.MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    for name, side, shift in ((before, "right", -5), (behind, "left", 5)):
+        axes.annotate(
+            name,
+            (place, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(shift, 2),
+            textcoords="offset points",
+            ha=side,
+            va="bottom",
+            color=svg.MUTED,
+        )
 
 
 def _label_ends(axes: Any, ends: Mapping[str, tuple[float, float]], summaries: Summaries) -> None:

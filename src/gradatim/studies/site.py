@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.core.errors import InputError
-from gradatim.core.files import atomic_write, check_output_folder
+from gradatim.core.files import atomic_write, check_output_folder, storage_error
 from gradatim.studies.catalogue import KINDS, Paper, catalogue, is_implemented, search_text
 from gradatim.studies.outcomes import Outcome
 from gradatim.studies.pages import TEMPLATES, is_page_of, render
@@ -32,7 +32,7 @@ KIND_WORDS = {
     "curriculum": "what to train on when: orders, probabilities and weights over time",
     "mining": "which pairs, negatives or instances to learn from",
     "targets": "what to aim at instead of the plain label",
-    "objectives": "losses",
+    "objectives": "losses: what training makes small",
     "evaluators": "rewards for candidates, from models, votes or search",
     "selection": "which examples to take from a pool under a budget",
     "metrics": "figures that tell what was gained, kept or forgotten",
@@ -158,17 +158,38 @@ def check_ours(folder: Path, names: Iterable[str]) -> None:
     """
     if not folder.is_dir():
         return
-    index = folder / INDEX
-    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if others and not (index.is_file() and is_page_of(GENERATOR, index)):
+    try:
+        others = [] if _of_atlas(folder / INDEX) else _foreign(folder)
+        taken = [folder / name for name in names if not _of_atlas(folder / name, missing=True)]
+    except OSError as error:
+        raise storage_error("reading", folder, error) from error
+    if others:
         told = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise InputError(
             f"{folder}: holds no atlas, but {told}; expected a new or empty folder, or an atlas"
         )
-    for name in names:
-        path = folder / name
-        if path.exists() and not (path.is_file() and is_page_of(GENERATOR, path)):
-            raise InputError(f"{path}: is not a page of an atlas, and is not overwritten")
+    if taken:
+        raise InputError(f"{taken[0]}: is not a page of an atlas, and is not overwritten")
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What is in a folder, hidden files aside, that is neither a page of an atlas nor full of them.
+
+    An atlas whose writing was stopped has pages, but no index.
+    """
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [
+        path.name
+        for path in visible
+        if (_foreign(path) if path.is_dir() else not _of_atlas(path, missing=True))
+    ]
+
+
+def _of_atlas(path: Path, *, missing: bool = False) -> bool:
+    """Whether a page of an atlas stands there; `missing` is the answer where nothing does."""
+    if not path.exists():
+        return missing
+    return path.is_file() and is_page_of(GENERATOR, path)
 
 
 def nearby(cards: Sequence[Card], place: int, most: int = NEARBY) -> list[Card]:
@@ -215,6 +236,7 @@ def _paper_page(cards: Sequence[Card], place: int, outcome: Outcome | None) -> s
         before=cards[place - 1] if place else None,
         after=cards[place + 1] if place + 1 < len(cards) else None,
         nearby=nearby(cards, place),
+        kind_words=KIND_WORDS,
         marks=MARKS,
     )
 

@@ -78,7 +78,7 @@ def decide(claim: Claim, tables: Mapping[int, SeedTable]) -> Verdict:
     )
     if undefined:
         told = ", ".join(map(str, undefined))
-        note = f"the estimand is not a finite number for seed {told}"
+        note = f"not measured, or not a finite number, for seed {told}"
         return _undecided(claim, alternatives[0], note)
     needed = 1 if claim.kind == "cost" else 2
     if len(tables) < needed:

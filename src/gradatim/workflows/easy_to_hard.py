@@ -60,7 +60,7 @@ def evaluate_easy_to_hard(
     arXiv 2312.08935.
     """
     chosen = settings or EasyToHardSettings()
-    _check(problems, easy, hard, chosen)
+    check_easy_to_hard(problems, easy, hard, chosen)
     clock = Clock()
     with ExitStack() as stack:
         if folder is None:
@@ -77,9 +77,14 @@ def evaluate_easy_to_hard(
         return run.result()
 
 
-def _check(
+def check_easy_to_hard(
     problems: Sequence[Problem], easy: int, hard: int | None, settings: EasyToHardSettings
 ) -> None:
+    """Check what :func:`evaluate_easy_to_hard` can check before a model is loaded.
+
+    Raises:
+        InputError: a setting out of range, or no easy or no hard problem.
+    """
     for name in ("train_problems", "test_per_level", "labelled"):
         check_range(name, getattr(settings, name), 1)
     check_range("continuations", settings.continuations, 0)

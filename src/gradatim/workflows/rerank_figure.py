@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_PANELS = 9
 PANELS_A_ROW = 3
 
-_SETTINGS: Any = {
+SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gradatim",
     "font.family": "sans-serif",
@@ -54,7 +54,7 @@ def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
     rows = math.ceil(len(levels) / columns)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams.update(SETTINGS)
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.8 * rows + 0.5), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for panel, level in zip(panels, levels, strict=False):
@@ -70,16 +70,15 @@ def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
     return figure
 
 
-def to_svg(figure: "Figure") -> str:
-    """A figure as inline SVG: same drawing, same bytes."""
+def to_svg(figure: "Figure", label: str = "Accuracy over the number of candidates") -> str:
+    """A figure as inline SVG: same drawing, same bytes; the label tells what it shows."""
     import matplotlib
 
     buffer = io.StringIO()
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     body = buffer.getvalue()
     body = re.sub(r"<metadata>.*?</metadata>", "", body[body.index("<svg") :], flags=re.DOTALL)
-    label = "Accuracy over the number of candidates"
     return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 

@@ -66,19 +66,24 @@ def render_page(result: Reranked) -> str:
             "exact, votes are means over random subsets of the candidates.</p>"
         )
     if result.pass_at_k is not None:
-        body.append(f"<h2>pass@k</h2>{_table(*pass_at_k_rows(result.pass_at_k))}")
+        body.append(f"<h2>pass@k</h2>{html_table(*pass_at_k_rows(result.pass_at_k))}")
     if len(result.unparsable):
         shown = result.unparsable.head(SHOWN_UNPARSABLE)
         rows = [tuple(map(str, row)) for row in shown.itertuples(index=False)]
         body.append("<h2>Candidates without a readable answer</h2>")
-        body.append(_table(("Problem", "Row", "What stood there"), rows, {1}))
+        body.append(html_table(("Problem", "Row", "What stood there"), rows, {1}))
         if len(result.unparsable) > len(shown):
             body.append(f"<p class='quiet'>and {len(result.unparsable) - len(shown):,} more</p>")
+    return html_page("Re-ranked candidates", "".join(body))
+
+
+def html_page(title: str, body: str) -> str:
+    """One self-contained page around a body."""
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        "<meta name='generator' content='gradatim'><title>Re-ranked candidates</title>"
-        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+        f"<meta name='generator' content='gradatim'><title>{escape(title)}</title>"
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
 
 
@@ -86,12 +91,12 @@ def render_tables(result: Reranked) -> str:
     """Accuracies, counts and notes (and the first choices if nothing is known of correctness)."""
     body = []
     if result.accuracy is not None:
-        body.append(f"<h2>Accuracy</h2>{_table(*accuracy_rows(result.accuracy))}")
+        body.append(f"<h2>Accuracy</h2>{html_table(*accuracy_rows(result.accuracy))}")
     else:
         shown = result.choices.head(SHOWN_CHOICES)
         rows = [tuple(map(str, row)) for row in shown.itertuples(index=False)]
-        body.append(f"<h2>Choices</h2>{_table(tuple(map(str, shown.columns)), rows, set())}")
-    body.append(f"<h2>What was there</h2>{_table(('', ''), result.counts.lines(), {1})}")
+        body.append(f"<h2>Choices</h2>{html_table(tuple(map(str, shown.columns)), rows, set())}")
+    body.append(f"<h2>What was there</h2>{html_table(('', ''), result.counts.lines(), {1})}")
     body += [f"<p class='quiet'>Note: {escape(note)}.</p>" for note in result.notes]
     return "".join(body)
 
@@ -142,7 +147,9 @@ def _fixed(value: float, *, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''}.3f}".replace("-", "\u2212")
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: set[int]) -> str:
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: set[int]) -> str:
+    """A table of HTML; the numbers of its numeric columns are set flush right."""
+
     def cells(tag: str, row: Sequence[Any]) -> str:
         return "".join(
             f"<{tag}{' class=number' if place in numeric else ''}>{escape(str(cell))}</{tag}>"

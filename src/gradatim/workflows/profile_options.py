@@ -1,0 +1,90 @@
+"""Options of multiple-choice questions, and which of them is the answer."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.core.errors import InputError
+from gradatim.core.io.columns import show
+
+Question: TypeAlias = tuple[str, ...]
+"""The texts of a question's options."""
+
+
+def parse_options(values: Sequence[Any], column: str, source: str) -> list[Question]:
+    """The options of each row: a list, or text that holds a JSON list, as in CSV.
+
+    Args:
+        values: one list a row.
+        column: the column's name.
+        source: the table's name.
+
+    Raises:
+        InputError: something else, or fewer than two options (the row is named).
+
+    >>> parse_options([["3", "4"], '["x", "y"]'], "options", "data")
+    [('3', '4'), ('x', 'y')]
+    """
+    found: list[Question] = []
+    for row, value in enumerate(values):
+        parsed = value
+        if isinstance(value, str):
+            try:
+                parsed = json.loads(value)
+            except ValueError:
+                parsed = None
+        if not isinstance(parsed, list) or len(parsed) < 2 or any(one is None for one in parsed):
+            raise InputError(
+                f"{source}, row {row}, column {column!r}: expected a list of at least two options "
+                f"(in text files a JSON list), got {show(value)}"
+            )
+        found.append(tuple(str(one) for one in parsed))
+    return found
+
+
+def answer_positions(
+    labels: Sequence[Any], questions: Sequence[Question], column: str, source: str
+) -> NDArray[np.int64]:
+    """Which option of each question is the answer.
+
+    Labels are positions counted from 0 if all are integers and all fit; else the texts of options,
+    or letters from A on.
+
+    Args:
+        labels: one a question.
+        questions: their options.
+        column: the label column's name.
+        source: the table's name.
+
+    Raises:
+        InputError: options that lack the answer (the row is named).
+
+    >>> answer_positions(["4", "B"], [("3", "4"), ("x", "y")], "answer", "data").tolist()
+    [1, 1]
+    """
+    integers = all(isinstance(one, int) and not isinstance(one, bool) for one in labels)
+    if integers and all(0 <= one < len(own) for one, own in zip(labels, questions, strict=True)):
+        return np.array(labels, dtype=np.int64)
+    found = []
+    for row, (label, own) in enumerate(zip(labels, questions, strict=True)):
+        place = _place(str(label).strip(), own)
+        if place is None:
+            told = f"{', '.join(own[:5])}{', ...' if len(own) > 5 else ''}"
+            raise InputError(
+                f"{source}, row {row}, column {column!r}: expected one of the options ({told}) or "
+                f"its position from 0 to {len(own) - 1}, got {show(label)}"
+            )
+        found.append(place)
+    return np.array(found, dtype=np.int64)
+
+
+def _place(text: str, options: Question) -> int | None:
+    stripped = [one.strip() for one in options]
+    if text in stripped:
+        return stripped.index(text)
+    if len(text) == 1 and text.isascii() and text.isupper() and ord(text) - 65 < len(options):
+        return ord(text) - 65
+    return None
