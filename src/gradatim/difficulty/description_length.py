@@ -92,7 +92,7 @@ def mdl_difficulty(
             total += np.where(there, own, 0.0)
             seen += there
     mean = np.divide(total, seen, out=np.full(len(labels), np.nan), where=seen > 0)
-    return mean if code == "bits" else 1.0 - mean
+    return np.asarray(mean if code == "bits" else 1.0 - mean)
 
 
 def usable_sizes(sizes: Sequence[int], available: int) -> list[int]:

@@ -30,7 +30,8 @@ def entropy_difficulty(probabilities: torch.Tensor) -> torch.Tensor:
     tensor([1., 0.])
     """
     check_shape("probabilities", probabilities, "n", "C")
-    return torch.special.entr(probabilities).sum(1) / math.log(max(2, probabilities.shape[1]))
+    entropy: torch.Tensor = torch.special.entr(probabilities).sum(1)
+    return entropy / math.log(max(2, probabilities.shape[1]))
 
 
 def margin_difficulty(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -90,6 +91,6 @@ def ensemble_disagreement(probabilities: torch.Tensor) -> torch.Tensor:
     members, _, classes = probabilities.shape
     if members < 2:
         return torch.zeros_like(probabilities[0, :, 0])
-    entropy = torch.special.entr(probabilities).sum(2).mean(0)
-    mixed = torch.special.entr(probabilities.mean(0)).sum(1)
+    entropy: torch.Tensor = torch.special.entr(probabilities).sum(2).mean(0)
+    mixed: torch.Tensor = torch.special.entr(probabilities.mean(0)).sum(1)
     return (mixed - entropy).clamp(min=0) / math.log(max(2, min(members, classes)))

@@ -1,7 +1,8 @@
 """Embeddings of texts by a sentence encoder from this machine, kept in the cache."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,25 @@ def _embed(
     package: Any = require(
         "sentence_transformers", extra="retrieval", why="to embed texts (or use encoder='tfidf')"
     )
-    model = package.SentenceTransformer(str(folder), local_files_only=True)
+    with _no_progress_bar():
+        model = package.SentenceTransformer(str(folder), local_files_only=True)
     embedded = model.encode(
         list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
     )
     return np.asarray(embedded, dtype=np.float32)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Let transformers load weights without a bar, and leave its setting as it was."""
+    settings: Any = require("transformers.utils.logging", extra="retrieval")
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def _in_package(package: str, inside: str) -> Path:

@@ -39,6 +39,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: the classes, sorted, shape [C].
         strength_: the lambda that was chosen.
         model_: the fitted pipeline.
+        n_iter_: steps that the solver took.
         n_features_in_: number of columns.
         feature_names_in_: names of the columns, where X had them.
 
@@ -88,6 +89,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.model_ = self._pipeline(X, self.strength_).fit(X, y)
+        self.n_iter_ = int(np.max(self.model_["model"].n_iter_))
         return self
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
@@ -98,6 +100,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The likeliest class of each row, shape [n]."""
+        check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def __sklearn_tags__(self) -> Any:

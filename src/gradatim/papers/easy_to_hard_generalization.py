@@ -155,6 +155,7 @@ _RERANKED = (
     *(f"{rule}, {score}" for score in SCORES for rule in (VOTE, BEST)),
     "oracle, pass@N",
 )
+_BOTH = tuple(f"{name} and {BEST}, PRM" for name in (TUNED, METHODS[0]))
 FIGURES = (
     Figure(
         "accuracy",
@@ -175,15 +176,7 @@ FIGURES = (
     Figure(
         "accuracy",
         where=HARD_PART,
-        arms=(
-            "greedy",
-            *METHODS,
-            CONTINUED,
-            TUNED,
-            f"{TUNED} and {BEST}, PRM",
-            f"{METHODS[0]} and {BEST}, PRM",
-            ORACLE,
-        ),
+        arms=("greedy", *METHODS, CONTINUED, TUNED, *_BOTH, ORACLE),
         title="Hard problems, after training",
     ),
     Figure(
@@ -220,13 +213,21 @@ class Sizes:
     steps: int = 300
     ppo_rounds: int = 25
     methods: tuple[str, ...] = METHODS
+    tuned_longer: bool = True
     threshold: float = 0.5
     gap: float = 0.3
 
 
 FULL = Sizes()
 DEMO = Sizes(
-    strengths=STRENGTHS[:1], test=60, candidates=16, problems=1_000, copies=8, methods=METHODS[:1]
+    strengths=STRENGTHS[:1],
+    test=60,
+    candidates=16,
+    problems=1_000,
+    copies=8,
+    steps=200,
+    methods=METHODS[:1],
+    tuned_longer=False,
 )
 SMOKE = Sizes(
     ChainSizes(64, 3, 60, 40, 3, 3, 8, 4, shared=True),
@@ -327,7 +328,7 @@ def _improved(
     tuning = RestEM(keep=2, steps=sizes.steps, optimizer=_rl_adam(5e-4))
     policy = _reinforced(lab, sizes, generator, tuning, _trusting, EASY)
     yield from _policy(lab, sizes, TUNED, policy, evaluator, test)
-    for name, levels in ((CONTINUED, EASY), (ORACLE, LEVELS)):
+    for name, levels in ((CONTINUED, EASY), (ORACLE, LEVELS)) if sizes.tuned_longer else ():
         policy, chains = copy.deepcopy(generator), lab.draw("tuning", levels, lab.sizes.tuning)
         examples = ResponseExamples(questions(chains), solutions(chains))
         step = SupervisedTuning(chunk_tokens=64 * LONGEST).step

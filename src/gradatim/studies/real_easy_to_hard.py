@@ -17,6 +17,7 @@ from gradatim.studies.tables import Table
 from gradatim.workflows.easy_to_hard import check_easy_to_hard, evaluate_easy_to_hard
 from gradatim.workflows.easy_to_hard_candidates import Sampling
 from gradatim.workflows.easy_to_hard_result import RECORD_FILE, REPORT_FILE, EasyToHardResult
+from gradatim.workflows.easy_to_hard_run import Clock
 from gradatim.workflows.easy_to_hard_settings import EasyToHardSettings
 from gradatim.workflows.rerank_report import accuracy_rows, interval_text
 
@@ -42,9 +43,11 @@ def run(
     check_output_folder(folder)
     if not options.overwrite:
         _check_same(folder, asked)
-    loaded = load_language_model(
-        model, device=options.device, allow_download=options.allow_download
-    )
+    clock = Clock()
+    with clock("loading the model"):
+        loaded = load_language_model(
+            model, device=options.device, allow_download=options.allow_download
+        )
     found = evaluate_easy_to_hard(
         loaded,
         loaded_task.problems,
@@ -55,7 +58,11 @@ def run(
         folder=folder / KEPT,
         progress=progress,
     )
-    result = dataclasses.replace(found, settings={"task": task, **found.settings})
+    result = dataclasses.replace(
+        found,
+        settings={"task": task, **found.settings},
+        seconds={**found.seconds, **clock.seconds},
+    )
     result.save(folder, overwrite=True)
     return RealModelOutcome(
         tables=_tables(result),

@@ -130,12 +130,13 @@ def train_evaluators(
         seed: as in :class:`FrozenRewardHead`.
 
     Raises:
-        InputError: no solution, or every one, is right.
+        InputError: no solution, or every one, is right, or no labelled step, or every one.
     """
     check_trainable(correct)
     there = states.counts > 0
     labels = np.array([label for own in step_labels for label in own], dtype=float)
     labelled = ~np.isnan(labels)
+    _check_steps(labels[labelled])
     owner = np.repeat(states.problems, states.counts)
     outcome = (states.last[there], correct[there], states.problems[there])
     process = (np.flatnonzero(labelled), labels[labelled] > 0, owner[labelled])
@@ -164,6 +165,16 @@ def check_trainable(correct: NDArray[np.bool_]) -> None:
         raise InputError(
             f"all {len(correct)} solutions of easy problems are right, so that no evaluator can be "
             "trained; take harder problems (a higher easy=) or a higher temperature"
+        )
+
+
+def _check_steps(labels: NDArray[np.float64]) -> None:
+    """Check that a process reward model can learn from these labels of steps."""
+    if not labels.any() or labels.all():
+        kind = "right" if labels.any() else "wrong"
+        raise InputError(
+            f"all {len(labels)} labelled steps are {kind}, so that no process reward model can be "
+            "trained; label steps of more solutions (labelled=), or by outcomes (continuations=0)"
         )
 
 

@@ -14,7 +14,9 @@ from gradatim.core.checks import check_finite, check_range
 from gradatim.core.errors import InputError
 from gradatim.core.statistics import proportion_interval
 from gradatim.workflows.profile_evidence import (
+    KINDS,
     SHOWN_ERRORS,
+    errors_by_chance,
     hardest_segments,
     judge_rows,
     likely_errors,
@@ -84,7 +86,8 @@ def profile(
             and hard.
         measure: "auto" for all that this table allows, or some of level, length, mdl, confidence,
             margin, entropy, disagreement; the first makes the strata. With "auto" that is the
-            level, or else mdl.
+            level, or else the one that ranks held-out failures best among those that do not know
+            the label.
         encoder: for text: "minilm", "tfidf", the directory of a sentence encoder, or None to leave
             text out.
         estimator: a scikit-learn classifier with ``predict_proba`` instead of the linear probe. It
@@ -132,7 +135,7 @@ def profile(
     rows = tested_rows(table)
     told = measure_costs(names, table, folds)
     measures = foretelling(values, seconds, told, ~second.correct, rows)
-    main = primary_measure(measure, names)
+    main = primary_measure(measure, names, measures)
     strata = make_strata(table, main, values[main])
     reach = None
     if learner is not None:
@@ -149,13 +152,19 @@ def profile(
         noise=reach.noise if reach else None,
         gap=reach.gap if reach else None,
         crossing=reach.crossing if reach else None,
+        inverted=reach.inverted if reach else None,
         measure=main,
         accuracy=_rate(first.correct[rows]),
         baseline=made.baseline,
         features=f"{learner.name} on {'; '.join(made.names)}" if learner else made.names[0],
         costs=tuple(costs),
         seconds=time.perf_counter() - began,
-        notes=(*table.notes, *_notes(main, reach, measures, pred_probs)),
+        notes=(
+            *table.notes,
+            *made.notes,
+            *_error_notes(judged, first, second, seed),
+            *_notes(main, reach, measures, pred_probs),
+        ),
         source=table.source,
         is_file=isinstance(data, str | os.PathLike),
     )
@@ -303,14 +312,26 @@ def _rate(correct: NDArray[np.bool_]) -> tuple[float, float, float]:
     return interval.estimate, interval.low, interval.high
 
 
+def _error_notes(judged: "pd.DataFrame", first: CrossFit, second: CrossFit, seed: int) -> list[str]:
+    flagged = int((judged["kind"] == KINDS[3]).sum())
+    if not flagged:
+        return []
+    chance = errors_by_chance(first.probabilities, second.probabilities, seed)
+    return [
+        f"{flagged:,} rows look mislabelled; about {chance:,} would if every label were right and "
+        "only as unsure as the model says, so look at the likeliest first"
+    ]
+
+
 def _notes(
     main: str, reach: Reach | None, measures: "pd.DataFrame", pred_probs: ArrayLike | None
 ) -> list[str]:
     found = []
     if main in USES_LABEL:
         found.append(
-            f"the strata come from {main}, which knows the label: hard rows hold mislabelled ones "
-            "too; a level that people gave (level) keeps them apart"
+            f"the strata come from {main}, which knows the label: hard rows are also those whose "
+            "labels are wrong or against the odds; a level that people gave, or entropy, is not "
+            "drawn by labels"
         )
     if measures["auroc"].isna().all():
         found.append("no row fails, or all do: which measure foretells failures cannot be told")
@@ -322,6 +343,9 @@ def _notes(
             "nothing can be trained on given probabilities: there is no matrix, no gap recovered "
             "and no crossing; failures are those of the same probabilities as the measures"
         )
-    if reach is not None and not reach.gap.defined:
-        found.append(f"supervision gap recovered is {reach.gap.sentence()}")
+    if reach is not None:
+        found.append(
+            f"every model of the matrix was trained on {reach.trained:,} rows, in {reach.draws} "
+            "draws"
+        )
     return found

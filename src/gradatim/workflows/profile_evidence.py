@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gradatim.core.seeds import numpy_generator
 from gradatim.core.statistics import proportion_interval
 from gradatim.difficulty.label_errors import confident_label_errors
 from gradatim.difficulty.text_length import word_count
@@ -44,17 +45,13 @@ def judge_rows(
     """
     import pandas as pd
 
-    labels = torch.from_numpy(table.labels)
-    flagged = np.ones(len(table), dtype=bool)
-    for p in (first, second):
-        flagged &= confident_label_errors(torch.from_numpy(p), labels).numpy()
     mean = (first + second) / 2
     guess = mean.argmax(axis=1)
     agree = first.argmax(axis=1) == second.argmax(axis=1)
     top = np.sort(mean, axis=1)
     close = top[:, -1] - top[:, -2] < _CLOSE
     wrong = guess != table.labels
-    flagged &= agree & wrong
+    flagged = _flagged(first, second, table.labels)
     kind = np.select(
         [flagged, ~agree | close, ~wrong],
         [KINDS[3], KINDS[2], KINDS[0]],
@@ -74,6 +71,41 @@ def judge_rows(
             "kind": kind,
         }
     )
+
+
+def _flagged(
+    first: NDArray[np.float64], second: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Rows that both rounds give with confidence to the same class, not that of the label."""
+    given = torch.from_numpy(labels)
+    found = first.argmax(axis=1) == second.argmax(axis=1)
+    found &= (first + second).argmax(axis=1) != labels
+    for p in (first, second):
+        found &= confident_label_errors(torch.from_numpy(p), given).numpy()
+    return np.asarray(found)
+
+
+def errors_by_chance(
+    first: NDArray[np.float64], second: NDArray[np.float64], seed: int, draws: int = 5
+) -> int:
+    """How many rows would look mislabelled if every label were right, but as unsure as predicted.
+
+    Labels are drawn from the predictions, and judged like those of the table; the mean over draws.
+    Where classes overlap, many labels go against the odds without being wrong.
+
+    Args:
+        first: probabilities of the first round, shape [N, C].
+        second: of the second.
+        seed: what the draws depend on.
+        draws: how many.
+    """
+    random = numpy_generator(seed, "labels by chance")
+    ends = ((first + second) / 2).cumsum(axis=1)
+    counts = []
+    for _ in range(draws):
+        drawn = (random.random((len(ends), 1)) * ends[:, -1:] > ends).sum(axis=1)
+        counts.append(_flagged(first, second, drawn.astype(np.int64)).sum())
+    return round(float(np.mean(counts)))
 
 
 def predicted_names(table: ProfileTable, guess: NDArray[np.int64]) -> list[str]:
@@ -127,24 +159,26 @@ def hardest_segments(
         most: how many to give.
 
     Returns:
-        Columns column, segment, rows, failure_rate with Wilson's 95% interval (low, high). Only
-        segments of at least 20 rows whose interval is above the rate of the whole; since many are
-        looked at, the interval is one of several.
+        Columns column, segment, rows, failure_rate with Wilson's interval (low, high), 95% for all
+        segments at once (Bonferroni). Only segments of at least 20 rows whose interval is above the
+        rate of the whole.
     """
     import pandas as pd
 
     overall = float(failed[rows].mean())
-    found = []
-    for column, names in _segmentations(table):
-        names = names[rows]
+    looked_at = []
+    for column, every in _segmentations(table):
+        names = every[rows]
         for name in np.unique(names):
             chosen = names == name
-            size = int(chosen.sum())
-            if size < SMALLEST_SEGMENT or size == len(rows):
-                continue
-            rate = proportion_interval(int(failed[rows][chosen].sum()), size)
-            if rate.low > overall:
-                found.append((column, str(name), size, rate.estimate, rate.low, rate.high))
+            if SMALLEST_SEGMENT <= chosen.sum() < len(rows):
+                looked_at.append((column, str(name), chosen))
+    confidence = 1.0 - 0.05 / max(1, len(looked_at))
+    found = []
+    for column, name, chosen in looked_at:
+        rate = proportion_interval(int(failed[rows][chosen].sum()), int(chosen.sum()), confidence)
+        if rate.low > overall:
+            found.append((column, name, rate.n, rate.estimate, rate.low, rate.high))
     columns = ["column", "segment", "rows", "failure_rate", "low", "high"]
     listed = pd.DataFrame(found, columns=columns)
     listed = listed.sort_values("low", ascending=False, kind="stable", ignore_index=True)

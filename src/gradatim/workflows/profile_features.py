@@ -28,12 +28,14 @@ class Features:
         zero_shot: class (or option) that each row has without any training, shape [N], or None.
         baseline: what the unsupervised prediction is, in words.
         names: what went into them, in words.
+        notes: what was left out.
     """
 
     matrix: Any
     zero_shot: NDArray[np.int64] | None
     baseline: str
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def encoding_cost(table: ProfileTable, encoder: str | Path | None) -> str | None:
@@ -78,7 +80,7 @@ def build_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool
             encode = _encoder(encoder)
             embedded = encode(texts)
             blocks.append(embedded)
-            if all(isinstance(name, str) for name in table.classes):
+            if all(_is_word(name) for name in table.classes):
                 words = encode([str(name).replace("_", " ") for name in table.classes])
                 zero_shot = np.asarray((embedded @ words.T).argmax(axis=1), dtype=np.int64)
                 baseline = "the class whose name is nearest to the text (zero-shot)"
@@ -87,7 +89,14 @@ def build_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool
             "encoder: expected one for the text columns, got none, and there are no other inputs; "
             "encoder='tfidf' needs no package"
         )
-    return Features(_joined(blocks), zero_shot, baseline, tuple(names))
+    left_out = texts is not None and encoder is None
+    notes = ("text columns are left out, since there is no encoder",) if left_out else ()
+    return Features(_joined(blocks), zero_shot, baseline, tuple(names), notes)
+
+
+def _is_word(name: Any) -> bool:
+    """Whether a class has a name that can be compared with a text, not a number or a letter."""
+    return isinstance(name, str) and sum(map(str.isalpha, name)) > 2
 
 
 def _joined(blocks: Sequence[Any]) -> Any:

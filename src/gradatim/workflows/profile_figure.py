@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.workflows.rerank_figure import INK, LINE, MARKERS, MUTED, SERIES, SETTINGS
+from gradatim.workflows.rerank_figure import INK, LINE, MUTED, SERIES, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradatim.metrics.noise_crossing import NoiseCrossing
 
 _MOST_CURVES = 7
+_MARKERS = "os^DvPX"
 
 
 class Profiled(Protocol):
@@ -40,7 +41,6 @@ def draw_profile(result: Profiled) -> "Figure":
         matplotlib.rcParams.update(SETTINGS)
         rows = 1 if result.matrix is None else 2
         figure = Figure(figsize=(10.4, 3.9 * rows), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]
         panels = list(figure.subplots(rows, 2, squeeze=False).ravel())
         if result.matrix is not None and result.noise is not None:
             _draw_matrix(panels[0], result.matrix)
@@ -117,7 +117,7 @@ def _draw_curves(panel: Any, curve: "pd.DataFrame", main: str) -> None:
             share / points["rows"].sum(),
             points["accuracy"],
             color=SERIES[place % len(SERIES)],
-            marker=MARKERS[place % len(MARKERS)],
+            marker=_MARKERS[place % len(_MARKERS)],
             markersize=4,
             linewidth=2.2 if name == main else 1.1,
             label=str(name),
@@ -143,7 +143,7 @@ def _draw_measures(panel: Any, measures: "pd.DataFrame") -> None:
     ]
     panel.set_yticks(places, names)
     panel.set_ylim(-0.6, len(shown) - 0.4)
-    panel.set_xlabel("how well it ranks held-out failures (area under the ROC curve)")
+    panel.set_xlabel("held-out failures ranked (area under the ROC curve)")
     panel.grid(axis="x", color=LINE, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.set_title("Measures (* knows the label)", fontsize=10)

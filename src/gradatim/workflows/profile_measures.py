@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 MEASURES = ("level", "length", "mdl", "confidence", "margin", "entropy", "disagreement")
 RESAMPLES = 3
 USES_LABEL = frozenset({"mdl", "confidence", "margin"})
-ORDINAL = frozenset({"level"})
-FREE = frozenset({"level", "length"})
 
 Values = NDArray[np.float64]
 
@@ -193,10 +191,23 @@ def foretelling(
     return table.sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
 
 
-def primary_measure(measure: str | Sequence[str], names: Sequence[str]) -> str:
-    """The measure that makes the strata: the first that was asked for; for "auto" a human level if
-    there is one, then description length, which is what the paper uses.
+def primary_measure(
+    measure: str | Sequence[str], names: Sequence[str], measures: "pd.DataFrame"
+) -> str:
+    """The measure that makes the strata: the first that was asked for.
+
+    For "auto" it is a level that people gave, or else, among the measures that do not know the
+    label, the one that ranks held-out failures best. Strata by a measure that knows the label hold
+    in their hard part the rows whose labels are against the odds, and a model trained on those
+    alone learns the opposite of the rule.
+
+    Args:
+        measure: what was asked for.
+        names: the measures that were computed.
+        measures: from :func:`foretelling`.
     """
     if measure != "auto":
         return names[0]
-    return next(name for name in ("level", "mdl", "confidence") if name in names)
+    if "level" in names:
+        return "level"
+    return str(measures.loc[~measures["uses_label"], "measure"].iloc[0])

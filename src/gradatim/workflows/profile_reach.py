@@ -113,6 +113,7 @@ class Reach:
             easy_accuracy, the same at every rate.
         gap: the supervision gap recovered.
         crossing: the share of wrong hard labels at which easy ones are as good.
+        inverted: in words, that hard rows teach the opposite of easy ones; None if they do not.
         trained: rows that each model was trained on.
         draws: how many draws.
     """
@@ -121,6 +122,7 @@ class Reach:
     noise: "pd.DataFrame"
     gap: SupervisionGap
     crossing: NoiseCrossing
+    inverted: str | None
     trained: int
     draws: int
 
@@ -174,8 +176,24 @@ def measure_reach(
         columns=["rate", "accuracy", "low", "high", "easy_accuracy"],
     )
     matrix = pd.DataFrame(rows, columns=["train", "test", "accuracy", "low", "high"])
-    return Reach(
-        matrix, noise, gap, noise_crossing(rates, easy, noisy, seed=seed), trained, n_draws
+    crossing = noise_crossing(rates, easy, noisy, seed=seed)
+    return Reach(matrix, noise, gap, crossing, _inverted(matrix), trained, n_draws)
+
+
+def _inverted(matrix: "pd.DataFrame") -> str | None:
+    """Whether training on hard rows makes a model worse on easy ones than no training.
+
+    A measure that knows the label calls rows hard whose labels are wrong or against the odds; a
+    model of such rows alone learns the opposite of the rule.
+    """
+    cells = {row["train"]: row for row in matrix.to_dict("records") if row["test"] == "easy"}
+    hard, none = cells["hard"], cells["none"]
+    if float(hard["high"]) >= float(none["low"]):
+        return None
+    return (
+        "trained on hard rows, easy rows are solved less often than without training "
+        f"({float(hard['accuracy']):.2f} against {float(none['accuracy']):.2f}), so the labels of "
+        "the hard rows contradict those of the others"
     )
 
 

@@ -2,22 +2,55 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.workflows.profile_figure import draw_profile
+from gradatim.workflows.profile_figure import Profiled, draw_profile
 from gradatim.workflows.rerank_figure import to_svg
 from gradatim.workflows.rerank_report import html_page, html_table, interval_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gradatim.workflows.profile_result import ProfileResult
+    from gradatim.metrics.supervision_gap import SupervisionGap
 
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]], set[int]]
 """Heads, rows, and which columns are numbers."""
 
 
-def render_profile(result: "ProfileResult") -> str:
+class Reported(Profiled, Protocol):
+    """What a report is made of; see :class:`~gradatim.workflows.profile_result.ProfileResult`."""
+
+    @property
+    def rows(self) -> "pd.DataFrame": ...  # noqa: D102
+    @property
+    def strata(self) -> "pd.DataFrame": ...  # noqa: D102
+    @property
+    def label_errors(self) -> "pd.DataFrame": ...  # noqa: D102
+    @property
+    def segments(self) -> "pd.DataFrame": ...  # noqa: D102
+    @property
+    def gap(self) -> "SupervisionGap | None": ...  # noqa: D102
+    @property
+    def inverted(self) -> str | None: ...  # noqa: D102
+    @property
+    def kinds(self) -> dict[str, int]: ...  # noqa: D102
+    @property
+    def accuracy(self) -> tuple[float, float, float]: ...  # noqa: D102
+    @property
+    def baseline(self) -> str: ...  # noqa: D102
+    @property
+    def features(self) -> str: ...  # noqa: D102
+    @property
+    def costs(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+
+def render_profile(result: Reported) -> str:
     """The whole page."""
     body = [
         "<h1>How far does easy training reach?</h1>",
@@ -31,7 +64,8 @@ def render_profile(result: "ProfileResult") -> str:
         body.append(html_table(*matrix_rows(result.matrix)))
         body.append(
             "<p class='quiet'>Every model is trained on equally many rows; means and 95% t "
-            f"intervals over random draws. No training: {escape(result.baseline)}.</p>"
+            "intervals over random draws from this table, which do not tell how another table "
+            f"would differ. No training: {escape(result.baseline)}.</p>"
         )
         body.append("<h2>Training on hard rows with wrong labels</h2>")
         body.append(html_table(*noise_rows(result.noise)))
@@ -48,7 +82,7 @@ def render_profile(result: "ProfileResult") -> str:
     return html_page("How far does easy training reach?", "".join(body))
 
 
-def render_findings(result: "ProfileResult") -> str:
+def render_findings(result: Reported) -> str:
     """What matters first: findings, hardest segments, likeliest label errors, notes."""
     body = ["<h2>Findings</h2>", html_table(("", ""), findings(result), set())]
     body.append("<h2>Hardest segments</h2>")
@@ -65,7 +99,7 @@ def render_findings(result: "ProfileResult") -> str:
     return "".join(body)
 
 
-def findings(result: "ProfileResult") -> list[tuple[str, str]]:
+def findings(result: Reported) -> list[tuple[str, str]]:
     """The findings in words."""
     total = len(result.rows)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in result.kinds.items())
@@ -78,7 +112,8 @@ def findings(result: "ProfileResult") -> list[tuple[str, str]]:
         told = f"{interval_text(row['accuracy'], row['low'], row['high'])}, {row['rows']:,} rows"
         found.append((f"on {row['stratum']} rows (by {result.measure})", told))
     if result.gap is not None:
-        found.append(("supervision gap recovered", result.gap.sentence()))
+        told = f"not to be read: {result.inverted}" if result.inverted else result.gap.sentence()
+        found.append(("supervision gap recovered", told))
         gap = result.gap.gap
         found.append(
             (
@@ -86,7 +121,7 @@ def findings(result: "ProfileResult") -> list[tuple[str, str]]:
                 interval_text(gap.estimate, gap.low, gap.high, sign=True),
             )
         )
-    if result.crossing is not None:
+    if result.crossing is not None and not result.inverted:
         found.append(("wrong hard labels", result.crossing.sentence()))
     return [*found, *_best_measures(result.measures)]
 
@@ -122,7 +157,7 @@ def matrix_rows(matrix: "pd.DataFrame") -> Rows:
 
 def noise_rows(noise: "pd.DataFrame") -> Rows:
     """A row a share of wrong labels."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{row['rate']:.0%}",
             interval_text(row["accuracy"], row["low"], row["high"]),
@@ -135,7 +170,7 @@ def noise_rows(noise: "pd.DataFrame") -> Rows:
 
 def measure_rows(measures: "pd.DataFrame") -> Rows:
     """A row a measure."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             row["measure"],
             interval_text(row["auroc"], row["low"], row["high"]),
@@ -150,7 +185,7 @@ def measure_rows(measures: "pd.DataFrame") -> Rows:
 
 def segment_rows(segments: "pd.DataFrame") -> Rows:
     """A row a segment."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             row["column"],
             row["segment"],
@@ -165,7 +200,7 @@ def segment_rows(segments: "pd.DataFrame") -> Rows:
 def error_rows(errors: "pd.DataFrame", most: int | None = None) -> Rows:
     """A row a label that is probably wrong."""
     shown: Sequence[dict[Any, Any]] = errors.head(most or len(errors)).to_dict("records")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{row['row']:,}",
             f"{row['label']} ({row['label_probability']:.2f})",

@@ -38,6 +38,8 @@ class ProfileResult:
         noise: accuracy on hard rows after training on hard rows with wrong labels; None likewise.
         gap: the supervision gap recovered; None likewise.
         crossing: at which share of wrong hard labels easy ones are as good; None likewise.
+        inverted: why gap and crossing mean nothing here, if they do: the measure picked rows whose
+            labels contradict the others, so that training on them teaches the opposite.
         measure: the measure that makes the strata.
         accuracy: share of rows that are predicted as labelled, with its interval (low, high).
         baseline: what the unsupervised prediction is, in words.
@@ -59,6 +61,7 @@ class ProfileResult:
     noise: "pd.DataFrame | None"
     gap: SupervisionGap | None
     crossing: NoiseCrossing | None
+    inverted: str | None
     measure: str
     accuracy: tuple[float, float, float]
     baseline: str

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 INK, MUTED, LINE = "#1d2430", "#5d6777", "#d5dae2"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5629b", "#c98a00", "#4aa3dc", "#8c6239")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = {"majority": "D", "weighted": "o", "best_of_n": "^", "oracle": "x"}
+_LINES = {"best_of_n": ":", "oracle": "--"}
+MOST_BANDS = 5
+"""With more rules only the majority and the oracle have bands, or nothing could be seen."""
+
 MOST_PANELS = 9
 PANELS_A_ROW = 3
 
@@ -38,6 +43,8 @@ SETTINGS: Any = {
 def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
     """Draw a curve table; the oracle (pass@N) is dashed, bands are 95% intervals over problems.
 
+    With many rules only the majority and the oracle have bands.
+
     Args:
         curve: columns level, rule, n, accuracy, low, high, problems.
 
@@ -59,7 +66,7 @@ def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for panel, level in zip(panels, levels, strict=False):
             _draw_panel(panel, curve[curve["level"] == level])
-            panel.set_title("all problems" if level == "all" else f"level {level}", fontsize=10)
+            panel.set_title(_title(level), fontsize=10)
         for panel in panels[len(levels) :]:
             panel.set_visible(False)
         panels[0].set_ylabel("accuracy")
@@ -82,22 +89,40 @@ def to_svg(figure: "Figure", label: str = "Accuracy over the number of candidate
     return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
+def _title(level: object) -> str:
+    """What a panel is called.
+
+    >>> _title("all"), _title(3), _title("3"), _title("easy")
+    ('all problems', 'level 3', 'level 3', 'easy')
+    """
+    number = not isinstance(level, str) or level.lstrip("-").replace(".", "", 1).isdecimal()
+    return "all problems" if level == "all" else f"level {level}" if number else str(level)
+
+
 def _draw_panel(panel: Any, table: "pd.DataFrame") -> None:
+    """One curve a rule: a colour a score, solid for votes, dotted for the best of N."""
     numbers = sorted(set(table["n"]))
-    for place, (rule, points) in enumerate(table.groupby("rule", sort=False)):
-        color = INK if rule == "oracle" else SERIES[place % len(SERIES)]
+    rules = [str(rule) for rule in dict.fromkeys(table["rule"])]
+    scores = list(dict.fromkeys(rule.partition(":")[2] or rule for rule in rules))
+    scores = [score for score in scores if score not in ("majority", "oracle")]
+    for rule in rules:
+        points = table[table["rule"] == rule]
+        name, _, column = rule.partition(":")
+        place = scores.index(column or rule) if (column or rule) in scores else 0
+        color = INK if name in ("majority", "oracle") else SERIES[place % len(SERIES)]
         panel.plot(
             points["n"],
             points["accuracy"],
             color=color,
-            marker=MARKERS[place % len(MARKERS)],
+            marker=_MARKERS.get(name, "s"),
             markersize=4.5,
-            linestyle="--" if rule == "oracle" else "-",
-            label=words(str(rule)),
+            linestyle=_LINES.get(name, "-"),
+            label=words(rule),
         )
-        panel.fill_between(
-            points["n"], points["low"], points["high"], color=color, alpha=0.12, linewidth=0
-        )
+        if len(rules) <= MOST_BANDS or name in ("majority", "oracle"):
+            panel.fill_between(
+                points["n"], points["low"], points["high"], color=color, alpha=0.12, linewidth=0
+            )
     panel.set_xscale("log", base=2)
     panel.set_xticks(numbers, [str(n) for n in numbers])
     panel.minorticks_off()

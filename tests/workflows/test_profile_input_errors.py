@@ -1,0 +1,168 @@
+"""Bad input: one sentence that names the column, the row, what was expected and what came."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gradatim
+from gradatim.core.errors import InputError
+from tests.workflows.profile_tables import numbers, questions, texts
+
+INPUT = ["a", "b", "c", "kind"]
+
+
+def refused(data, **options):
+    options = {"label": "label", "draws": 2, "measure": "confidence", **options}
+    with pytest.raises(InputError) as caught:
+        gradatim.profile(data, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def frame():
+    return numbers(rows=120)[0]
+
+
+def test_a_label_that_occurs_once(frame):
+    frame.loc[7, "label"] = "maybe"
+    assert refused(frame) == (
+        "data frame, row 7, column 'label': expected every label at least twice, got 'maybe' once"
+    )
+
+
+def test_a_missing_label(frame):
+    frame.loc[3, "label"] = None
+    assert "data frame, row 3, column 'label': expected a label" in refused(frame)
+
+
+def test_one_class_only(frame):
+    told = refused(frame.assign(label="yes"))
+    assert "column 'label': expected at least two classes, got 'yes' in every row" in told
+
+
+def test_a_column_that_is_not_there(frame):
+    assert "expected a column 'lable'" in refused(frame, label="lable")
+    assert "expected a column 'aa'" in refused(frame, input=["aa"])
+    assert "input: expected columns other than the label" in refused(frame, input=["label"])
+
+
+def test_a_level_that_does_not_parse(frame):
+    levels = frame["level"].astype(object)
+    levels[5] = "tricky"
+    told = refused(frame.assign(level=levels.map(str)), level="level")
+    assert "column 'level': expected a finite number, got" in told and "row 0" in told
+    assert "expected at least two levels, got 1" in refused(frame.assign(level=1), level="level")
+
+
+def test_a_level_in_a_file_that_does_not_parse(frame, tmp_path):
+    levels = frame["level"].astype(object)
+    levels[5] = "tricky"
+    frame.assign(level=levels).to_csv(tmp_path / "t.csv", index=False)
+    told = refused(tmp_path / "t.csv", level="level")
+    assert "t.csv, line 7, column 'level': expected a finite number, got 'tricky'" in told
+
+
+def test_strata_that_are_too_small(frame):
+    told = refused(frame.head(40), input=INPUT)
+    assert "measure 'confidence': expected at least 20 different rows in the easy stratum" in told
+    few = frame.assign(level=[1] * 110 + [2] * 10)
+    told = refused(few, input=INPUT, level="level", measure="level")
+    assert "20 different rows in the hard stratum (from 2 on), got 10" in told
+
+
+def test_constant_features(frame):
+    told = refused(frame.assign(a=1.5), input=["a", "b"])
+    assert "column 'a': expected a feature that varies, got 1.5 in every row" in told
+    told = refused(frame[["a", "label"]].assign(a=0.0))
+    assert "expected input columns that vary, got only constant ones (a)" in told
+    told = refused(frame, features=np.ones((120, 2)))
+    assert "features: expected features that vary" in told
+    result = gradatim.profile(frame.assign(same="x"), label="label", measure="confidence", draws=2)
+    assert any("constant features are left out: 'same'" in note for note in result.notes)
+
+
+def test_numbers_that_are_not_finite(frame):
+    frame.loc[9, "b"] = np.inf
+    assert "column 'b': expected finite numbers, got inf at row 9" in refused(frame)
+
+
+def test_a_test_file_with_other_columns(frame):
+    told = refused(frame, input=INPUT, test=frame.drop(columns="b"))
+    assert "test data frame: expected a column 'b'" in told
+    told = refused(frame, input=INPUT, test=frame.assign(b="x"))
+    assert "column 'b': expected numbers as in the table, got text" in told
+    told = refused(frame, input=INPUT, test=frame.assign(label="other"))
+    assert "row 0, column 'label': expected a label of the table (no, yes), got 'other'" in told
+    told = refused(frame, input=INPUT, test=frame.head(50))
+    assert "test: expected rows that do not also stand in the table" in told
+
+
+def test_options_that_lack_the_answer():
+    table = questions(rows=30)
+    answers = table["answer"].astype(object)
+    answers[4] = 3
+    told = refused(table.assign(label=answers), options="options", encoder="tfidf")
+    assert "row 4, column 'label': expected one of the options (" in told and "got 3" in told
+    broken = table.assign(label=table["answer"], options=["x", *list(table["options"][1:])])
+    told = refused(broken, options="options", encoder="tfidf")
+    assert "row 0, column 'options': expected a list of at least two options" in told
+
+
+def test_options_as_json_in_a_file(tmp_path):
+    table = questions(rows=70)
+    table["options"] = table["options"].map(json.dumps)
+    table.to_csv(tmp_path / "q.csv", index=False)
+    result = gradatim.profile(
+        tmp_path / "q.csv",
+        label="answer",
+        options="options",
+        encoder="tfidf",
+        measure="confidence",
+        draws=2,
+    )
+    assert len(result.rows) == 70
+
+
+def test_encoders(tmp_path):
+    table = texts(rows=60).rename(columns={"topic": "label"})
+    assert "encoder: expected minilm or a directory, got 'minilmm'" in refused(
+        table, encoder="minilmm"
+    )
+    assert "has no config.json" in refused(table, encoder=tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert refused(table, encoder=tmp_path).endswith("has no weights (*.safetensors)")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert "has no tokenizer" in refused(table, encoder=str(tmp_path))
+    assert "encoder: expected one for the text columns, got none" in refused(table, encoder=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"measure": "mld"}, "measure: expected auto or some of"),
+        ({"measure": ""}, "got none"),
+        ({"measure": "level"}, "needs a level column"),
+        ({"measure": "length"}, "needs a text column"),
+        ({"estimator": object()}, "estimator: expected a classifier"),
+        ({"folds": 1}, "folds: expected a number in [2,"),
+        ({"features": np.zeros((3, 2))}, "features: expected shape [120, D], got [3, 2]"),
+        ({"pred_probs": np.zeros((120, 3))}, "pred_probs: expected shape [120, 2]"),
+        ({"pred_probs": np.full((120, 2), 0.4)}, "pred_probs, row 0: expected probabilities that"),
+        ({"pred_probs": np.full((120, 2), 0.5), "measure": "mdl"}, "models that can be trained"),
+        ({"input": []}, "input: expected at least one column"),
+    ],
+)
+def test_arguments(frame, options, told):
+    assert told in refused(frame, **options)
+
+
+def test_columns_of_lists_and_of_dates(frame):
+    days = pd.date_range("2026-01-01", periods=len(frame))
+    told = refused(frame.assign(day=days), input=["a", "day"])
+    assert "column 'day': expected numbers, true/false or text as input" in told
+    result = gradatim.profile(frame.assign(day=days), label="label", measure="confidence", draws=2)
+    assert any("column 'day' is left out" in note for note in result.notes)
