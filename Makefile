@@ -42,7 +42,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install --constraint constraints.txt --editable '.[dev,llm]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,llm,retrieval]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

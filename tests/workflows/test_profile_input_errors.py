@@ -92,7 +92,7 @@ def test_numbers_that_are_not_finite(frame):
 
 def test_a_test_file_with_other_columns(frame):
     told = refused(frame, input=INPUT, test=frame.drop(columns="b"))
-    assert "test data frame: expected a column 'b'" in told
+    assert "test: data frame: expected a column 'b'" in told
     told = refused(frame, input=INPUT, test=frame.assign(b="x"))
     assert "column 'b': expected numbers as in the table, got text" in told
     told = refused(frame, input=INPUT, test=frame.assign(label="other"))
@@ -107,7 +107,7 @@ def test_options_that_lack_the_answer():
     answers[4] = 3
     told = refused(table.assign(label=answers), options="options", encoder="tfidf")
     assert "row 4, column 'label': expected one of the options (" in told and "got 3" in told
-    broken = table.assign(label=table["answer"], options=["x", *list(table["options"][1:])])
+    broken = table.assign(label=table["answer"], options=[["x"], *list(table["options"][1:])])
     told = refused(broken, options="options", encoder="tfidf")
     assert "row 0, column 'options': expected a list of at least two options" in told
 

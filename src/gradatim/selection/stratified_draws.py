@@ -70,9 +70,7 @@ def stratified_draws(
     """
     check_range("n_train", n_train, 1)
     check_range("n_draws", n_draws, 1)
-    parts = {name: np.asarray(rows, dtype=np.int64) for name, rows in strata.items()}
-    size = 1 + max((int(rows.max()) for rows in parts.values() if len(rows)), default=-1)
-    group = np.arange(size) if groups is None else np.asarray(groups, dtype=np.int64)
+    parts, group = _parts(strata, groups)
     fixed = None
     if test is not None:
         fixed = {name: np.asarray(rows, dtype=np.int64) for name, rows in test.items()}
@@ -87,6 +85,44 @@ def stratified_draws(
         tested = {name: _some(rows, most_test, random) for name, rows in held.items()}
         draws.append(StratifiedDraw(train, tested))
     return draws
+
+
+def largest_training_size(
+    strata: Mapping[str, ArrayLike],
+    n_draws: int,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+) -> int:
+    """The largest ``n_train`` for which :func:`stratified_draws` has enough in every draw.
+
+    Args:
+        strata: as for :func:`stratified_draws`, as are all arguments.
+        n_draws: how many draws.
+        groups: what must stay together.
+        seed: what the draws depend on.
+
+    Returns:
+        The number of training examples in the smallest half of a stratum.
+
+    >>> largest_training_size({"easy": range(10), "hard": range(10, 18)}, 3)
+    4
+    """
+    parts, group = _parts(strata, groups)
+    sizes = []
+    for number in range(n_draws):
+        pools, _ = _halves(parts, group, numpy_generator(seed, "stratified draws", number))
+        sizes += [len(rows) for rows in pools.values()]
+    return min(sizes)
+
+
+def _parts(
+    strata: Mapping[str, ArrayLike], groups: ArrayLike | None
+) -> tuple[dict[str, Rows], Rows]:
+    """Positions of each stratum, and a group for every position."""
+    parts = {name: np.asarray(rows, dtype=np.int64) for name, rows in strata.items()}
+    size = 1 + max((int(rows.max()) for rows in parts.values() if len(rows)), default=-1)
+    return parts, np.arange(size) if groups is None else np.asarray(groups, dtype=np.int64)
 
 
 def _halves(

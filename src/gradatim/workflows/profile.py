@@ -21,7 +21,12 @@ from gradatim.workflows.profile_evidence import (
     judge_rows,
     likely_errors,
 )
-from gradatim.workflows.profile_features import Features, build_features, encoding_cost
+from gradatim.workflows.profile_features import (
+    Features,
+    build_features,
+    check_features,
+    encoding_cost,
+)
 from gradatim.workflows.profile_folds import CrossFit, GivenPredictions
 from gradatim.workflows.profile_inputs import ProfileColumns, ProfileTable, load_table
 from gradatim.workflows.profile_learners import Learner
@@ -126,6 +131,8 @@ def profile(
     check_range("draws", draws, 2)
     table = _load(data, label, input, options, level, test, features, pred_probs)
     names = chosen_measures(measure, table, fits=pred_probs is None)
+    if features is None and pred_probs is None:
+        check_features(table, encoder, raw=estimator is not None)
     costs = _costs(names, table, encoder, folds, draws, estimator, features, pred_probs)
     for line in costs:
         say(line)

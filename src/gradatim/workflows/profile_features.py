@@ -50,8 +50,30 @@ def encoding_cost(table: ProfileTable, encoder: str | Path | None) -> str | None
     return f"up to {number:,} texts through the encoder {encoder!s} (kept for the next time)"
 
 
+def check_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool) -> None:
+    """Check what :func:`build_features` needs before anything is computed.
+
+    Raises:
+        InputError: nothing that features could be made of, or no such encoder.
+        MissingPackageError: the package of the encoder is not installed.
+    """
+    has_text = table.texts() is not None
+    if table.options is not None and (not has_text or encoder is None):
+        what = "an encoder, got none" if has_text else "a text column with the questions"
+        raise InputError(f"options: expected {what}")
+    if set(table.kinds.values()) <= {"text"} and encoder is None and not raw:
+        raise InputError(
+            "encoder: expected one for the text columns, got none, and there are no other inputs; "
+            "encoder='tfidf' needs no package"
+        )
+    if has_text and encoder not in (None, "tfidf"):
+        from gradatim.language.sentence_encoder import locate_encoder
+
+        locate_encoder(encoder)
+
+
 def build_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool) -> Features:
-    """Turn inputs into features. No label enters them.
+    """Turn inputs that passed :func:`check_features` into features. No label enters them.
 
     Args:
         table: the rows.
@@ -60,7 +82,7 @@ def build_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool
             prepares them itself.
 
     Raises:
-        InputError: nothing that features could be made of.
+        InputError: texts without any word, for "tfidf".
     """
     if table.options is not None:
         return _option_features(table, encoder)
@@ -84,11 +106,6 @@ def build_features(table: ProfileTable, encoder: str | Path | None, *, raw: bool
                 words = encode([str(name).replace("_", " ") for name in table.classes])
                 zero_shot = np.asarray((embedded @ words.T).argmax(axis=1), dtype=np.int64)
                 baseline = "the class whose name is nearest to the text (zero-shot)"
-    if not blocks:
-        raise InputError(
-            "encoder: expected one for the text columns, got none, and there are no other inputs; "
-            "encoder='tfidf' needs no package"
-        )
     left_out = texts is not None and encoder is None
     notes = ("text columns are left out, since there is no encoder",) if left_out else ()
     return Features(_joined(blocks), zero_shot, baseline, tuple(names), notes)
@@ -149,9 +166,8 @@ def _tfidf(texts: Sequence[str], trained: int) -> Any:
 
 
 def _encoder(encoder: str | Path) -> Encode:
-    from gradatim.language.sentence_encoder import embed_texts, locate_encoder
+    from gradatim.language.sentence_encoder import embed_texts
 
-    locate_encoder(encoder)
     return lambda texts: embed_texts(texts, encoder)
 
 
@@ -179,9 +195,7 @@ def _option_features(table: ProfileTable, encoder: str | Path | None) -> Feature
     """Of each option: the question with the option, and the product of both, encoded."""
     texts = table.texts()
     assert table.options is not None
-    if texts is None or encoder is None:
-        what = "an encoder, got none" if texts is not None else "a text column with the questions"
-        raise InputError(f"options: expected {what}")
+    assert texts is not None and encoder is not None
     encode = _latent(table, texts) if encoder == "tfidf" else _encoder(encoder)
     sizes = table.choices
     flat = [one for own in table.options for one in own]

@@ -121,8 +121,11 @@ def load_table(
     """
     tables, names = [_read(source, columns)], [open_source(source).name]
     if test is not None:
-        tables.append(_read(test, columns))
-        names.append(f"test {open_source(test).name}")
+        try:
+            tables.append(_read(test, columns))
+        except InputError as error:
+            raise InputError(f"test: {error}") from error
+        names.append(f"test: {open_source(test).name}")
         _check_same_columns(tables, columns, names[1])
     notes: list[str] = []
     kinds = _kinds(tables[0], columns, names[0], notes, needs_inputs=needs_inputs)

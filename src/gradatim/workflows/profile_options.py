@@ -68,16 +68,17 @@ def answer_positions(
     integers = all(isinstance(one, int) and not isinstance(one, bool) for one in labels)
     if integers and all(0 <= one < len(own) for one, own in zip(labels, questions, strict=True)):
         return np.array(labels, dtype=np.int64)
-    found = []
-    for row, (label, own) in enumerate(zip(labels, questions, strict=True)):
-        place = _place(str(label).strip(), own)
-        if place is None:
-            told = f"{', '.join(own[:5])}{', ...' if len(own) > 5 else ''}"
-            raise InputError(
-                f"{source}, row {row}, column {column!r}: expected one of the options ({told}) or "
-                f"its position from 0 to {len(own) - 1}, got {show(label)}"
-            )
-        found.append(place)
+    found = [_place(str(one).strip(), own) for one, own in zip(labels, questions, strict=True)]
+    wrong = [row for row, place in enumerate(found) if place is None]
+    if wrong and integers:  # meant as positions: the one that is none is to blame
+        wrong = [row for row in wrong if not 0 <= labels[row] < len(questions[row])] or wrong
+    if wrong:
+        row, own = wrong[0], questions[wrong[0]]
+        told = f"{', '.join(own[:5])}{', ...' if len(own) > 5 else ''}"
+        raise InputError(
+            f"{source}, row {row}, column {column!r}: expected one of the options ({told}) or its "
+            f"position from 0 to {len(own) - 1}, got {show(labels[row])}"
+        )
     return np.array(found, dtype=np.int64)
 
 

@@ -13,7 +13,11 @@ from gradatim.metrics.noise_crossing import NoiseCrossing, noise_crossing
 from gradatim.metrics.strata_matrix import accuracy_under_noise, easy_to_hard_matrix
 from gradatim.metrics.supervision_gap import SupervisionGap, supervision_gap_recovered
 from gradatim.selection.difficulty_split import split_by_difficulty
-from gradatim.selection.stratified_draws import cutoffs_by_quantiles, stratified_draws
+from gradatim.selection.stratified_draws import (
+    cutoffs_by_quantiles,
+    largest_training_size,
+    stratified_draws,
+)
 from gradatim.workflows.profile_features import Features
 from gradatim.workflows.profile_inputs import ProfileTable
 from gradatim.workflows.profile_learners import Learner, Rows
@@ -144,7 +148,7 @@ def measure_reach(
     """
     import pandas as pd
 
-    trained = _training_size(table, strata)
+    trained = _training_size(table, strata, n_draws, seed)
     draws = stratified_draws(
         strata.own,
         trained,
@@ -197,13 +201,12 @@ def _inverted(matrix: "pd.DataFrame") -> str | None:
     )
 
 
-def _training_size(table: ProfileTable, strata: Strata) -> int:
-    """Equally many for every stratum: at most half of the smallest, and 400."""
-    share = 1 if strata.test is not None else 2
-    sizes = []
-    for rows in strata.own.values():
-        sizes.append(len(np.unique(table.group[rows])) // share)
-    return max(1, min(_MOST_TRAINED, int(min(sizes) * (0.9 if share == 2 else 1.0))))
+def _training_size(table: ProfileTable, strata: Strata, n_draws: int, seed: int) -> int:
+    """Equally many for every stratum: what the smallest has for training, and at most 400."""
+    if strata.test is not None:
+        return min(_MOST_TRAINED, *(len(rows) for rows in strata.own.values()))
+    largest = largest_training_size(strata.own, n_draws, groups=table.group, seed=seed)
+    return min(_MOST_TRAINED, largest)
 
 
 def _unsupervised(table: ProfileTable, features: Features) -> NDArray[np.float64]:
