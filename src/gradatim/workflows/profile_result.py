@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatim.core.files import atomic_path, atomic_write, check_output_folder, check_writable
+from gradatim.core.files import atomic_path, atomic_write
 from gradatim.core.side_table import SideTable
 from gradatim.metrics.noise_crossing import NoiseCrossing
 from gradatim.metrics.supervision_gap import SupervisionGap
+from gradatim.workflows.saving import check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +147,5 @@ def check_profile_folder(
         InputError: one of its files is there and may not be replaced, or is the input.
         StorageError: the folder cannot be written.
     """
-    target = check_output_folder(folder)
-    inputs = list(inputs)
-    for name in (REPORT_FILE, FIGURE_FILE, ROWS_FILE):
-        check_writable(target / name, overwrite=overwrite, inputs=inputs)
-    return target
+    names = (REPORT_FILE, FIGURE_FILE, ROWS_FILE)
+    return check_files(folder, names, overwrite=overwrite, inputs=inputs)

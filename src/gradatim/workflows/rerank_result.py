@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradatim.core.files import atomic_write, check_output_folder, check_writable
+from gradatim.core.files import atomic_write
 from gradatim.core.io.tables import write_table
+from gradatim.workflows.saving import check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,11 +178,8 @@ def check_save(
         InputError: one of its files is there and may not be replaced, or is the input.
         StorageError: the folder cannot be written.
     """
-    target = check_output_folder(folder)
-    inputs = list(inputs)
-    for name in (*FILES.values(), COUNTS_FILE, REPORT_FILE):
-        check_writable(target / name, overwrite=overwrite, inputs=inputs)
-    return target
+    names = (*FILES.values(), COUNTS_FILE, REPORT_FILE)
+    return check_files(folder, names, overwrite=overwrite, inputs=inputs)
 
 
 def _writable(table: "pd.DataFrame") -> Any:
