@@ -11,6 +11,7 @@ from gradatim.language.problems import Problem
 from gradatim.language.transformers_lm import TransformersLM
 from gradatim.workflows.easy_to_hard import evaluate_easy_to_hard
 from gradatim.workflows.easy_to_hard_candidates import Sampling
+from gradatim.workflows.easy_to_hard_evaluators import StepStates, train_evaluators
 from gradatim.workflows.easy_to_hard_run import split_problems
 from gradatim.workflows.easy_to_hard_settings import EasyToHardSettings
 from tests.language.tiny_models import character_tokenizer, tiny_model
@@ -137,6 +138,14 @@ def test_step_labels_by_continuation(loaded):
     )
     assert sizes["prm"] > 0 and sizes["oprm"] == sizes["orm"] + sizes["prm"]
     assert "continuing steps" in result.seconds
+
+
+def test_labelled_steps_that_are_all_alike():
+    states = StepStates(np.ones((4, 3), np.float16), [[0, 1], [0, 1]], np.arange(2))
+    correct = np.array([True, False])
+    for labels, kind in (([[np.nan, 0.0], [0.0, np.nan]], "wrong"), ([[1.0, 1.0]] * 2, "right")):
+        with pytest.raises(InputError, match=f"labelled steps are {kind}"):
+            train_evaluators(states, correct, labels, aggregate="min", seed=0)
 
 
 def test_split():
