@@ -143,7 +143,7 @@ class ReasoningGymVerifier:
 
     def __init__(self, name: str) -> None:
         _check_task(name)
-        module = require("reasoning_gym", extra="llm", why="for its tasks")
+        module = require("reasoning_gym", extra="tasks", why="for its tasks")
         self._score = module.get_score_answer_fn(name)
 
     def matches(self, problem: Problem, answers: Sequence[str | None]) -> NDArray[np.bool_]:
@@ -186,7 +186,7 @@ def _math_problem(record: dict[str, Any], level: int, subject: str | None) -> Pr
 
 
 def _check_task(name: str) -> None:
-    require("reasoning_gym", extra="llm", why="for its tasks")
+    require("reasoning_gym", extra="tasks", why="for its tasks")
     known = require("reasoning_gym.factory").DATASETS
     if name not in known:
         raise InputError(
