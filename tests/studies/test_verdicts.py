@@ -91,7 +91,7 @@ def test_equal_values_have_a_verdict_and_a_note() -> None:
     [
         ([], "not run"),
         ([1.0], "1 seed was run"),
-        ([1.0, math.inf, 2.0], "finite number for seed 11"),
+        ([1.0, math.inf, 2.0], "finite number, for seed 11"),
     ],
 )
 def test_too_few_or_undefined_values_are_inconclusive(values, note) -> None:
