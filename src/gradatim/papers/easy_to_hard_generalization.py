@@ -11,9 +11,9 @@ last hidden state judges badly at this size.
 Controls: the generator's own log-probability as the score; tuning on easy problems for as many
 updates as reinforcement learning makes; rejection tuning, which spends the same easy answers on the
 generator, alone and re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths
-only. Stronger generators (65% and 90% of easy problems) show where the gain shrinks. What came of it:
-tuning longer on easy solutions gains as much as reinforcement learning does here, and PPO moves
-what is sampled more than what is likeliest.
+only. Stronger generators (65% and 90% of easy problems) show where the gain shrinks. What came of
+it: tuning longer on easy solutions gains as much as reinforcement learning does here, and PPO
+moves what is sampled more than what is likeliest.
 
 Settings were chosen on seeds 0 and 1. Trials: ReST-EM five (learning rate 5e-4 or 1e-3, two or
 four responses a problem, threshold 0.5 or 0.9, with demonstrations or without, which gains half as
