@@ -163,3 +163,12 @@ def test_summary_is_holm_over_statistical_claims_alone() -> None:
     assert adjusted[2] == pytest.approx(3 * raw[0])
     assert adjusted[0] == pytest.approx(2 * raw[1])
     assert summary([]) == []
+
+
+def test_what_a_demo_leaves_out_is_inconclusive() -> None:
+    claim = Claim("x", lambda t: t["not there"].accuracy)
+    with pytest.raises(InputError, match="not there"):
+        decide(claim, tables([1.0, 2.0]))
+    verdict = decide(claim, tables([1.0, 2.0]), partial=True)
+    assert verdict.status == "inconclusive"
+    assert "not measured" in verdict.note

@@ -42,7 +42,7 @@ class Verdict:
     note: str = ""
 
 
-def decide(claim: Claim, tables: Mapping[int, SeedTable]) -> Verdict:
+def decide(claim: Claim, tables: Mapping[int, SeedTable], *, partial: bool = False) -> Verdict:
     """Judge a claim by its estimand over seeds.
 
     ``shown`` if the 95% t interval of the estimand, which pairs the arms within each seed, lies
@@ -54,13 +54,15 @@ def decide(claim: Claim, tables: Mapping[int, SeedTable]) -> Verdict:
     Args:
         claim: the claim.
         tables: seed -> its measurements.
+        partial: whether a small budget may have left out what the estimand asks for; the claim is
+            then inconclusive.
 
     Returns:
         The verdict; "inconclusive" with a note if fewer than two seeds were run or an estimand is
         not a finite number.
 
     Raises:
-        InputError: an estimand asks for what was not measured.
+        InputError: an estimand asks for what was not measured, unless ``partial``.
 
     >>> from gradatim.studies.claims import Measurement
     >>> tables = {seed: SeedTable([Measurement("a", "accuracy", 0.9 + seed / 100)])
@@ -70,7 +72,7 @@ def decide(claim: Claim, tables: Mapping[int, SeedTable]) -> Verdict:
     ('shown', 0.92, 0.9, 0.94)
     """
     alternatives = [
-        {seed: _estimate(claim, estimand, seed, tables[seed]) for seed in sorted(tables)}
+        {seed: _estimate(claim, estimand, seed, tables[seed], partial) for seed in sorted(tables)}
         for estimand in claim.alternatives
     ]
     undefined = sorted(
@@ -111,7 +113,11 @@ def summary(verdicts: Sequence[Verdict]) -> list[float]:
 
 
 def _estimate(
-    claim: Claim, estimand: Callable[[SeedTable], float], seed: int, table: SeedTable
+    claim: Claim,
+    estimand: Callable[[SeedTable], float],
+    seed: int,
+    table: SeedTable,
+    partial: bool,
 ) -> float:
     """One seed's number; a division by zero is an undefined estimand, not an error."""
     try:
@@ -119,6 +125,8 @@ def _estimate(
     except ZeroDivisionError:
         return math.nan
     except InputError as error:
+        if partial:
+            return math.nan
         raise InputError(f"claim {claim.statement!r}, seed {seed}: {error}") from error
 
 
