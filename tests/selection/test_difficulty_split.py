@@ -5,7 +5,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gradatim.core.errors import InputError
-from gradatim.selection.difficulty_split import mask_hard_labels, split_by_difficulty
+from gradatim.selection.difficulty_split import (
+    mask_hard_labels,
+    split_by_difficulty,
+    split_within_classes,
+)
 
 NAN = float("nan")
 
@@ -110,3 +114,33 @@ def test_errors_of_hidden_labels():
         mask_hard_labels([1, 2, 3], SPLIT)
     with pytest.raises(InputError, match=r"unavailable: expected a value .* torch.bool"):
         mask_hard_labels(torch.tensor([True] * 4), SPLIT)
+
+
+def test_quantiles_within_classes_give_all_strata_the_same_classes():
+    random = np.random.default_rng(0)
+    labels = random.integers(3, size=600)
+    difficulty = random.normal(size=600) + 10.0 * labels
+    split = split_within_classes(difficulty, labels)
+    whole = split_by_difficulty(difficulty, quantiles=(0.3, 0.7))
+    for part in split:
+        shares = np.bincount(labels[part.numpy()], minlength=3) / len(part)
+        np.testing.assert_allclose(shares, np.bincount(labels) / 600, atol=0.01)
+    assert len(np.unique(labels[whole.easy.numpy()])) < 3
+    assert sorted(np.concatenate(split).tolist()) == list(range(600))
+    for own in range(3):
+        rows = [part.numpy()[labels[part.numpy()] == own] for part in split]
+        assert difficulty[rows[0]].max() < difficulty[rows[1]].min()
+        assert difficulty[rows[1]].max() < difficulty[rows[2]].min()
+
+
+def test_one_class_is_split_as_the_whole():
+    difficulty = np.arange(100.0)
+    ours = split_within_classes(difficulty, np.zeros(100))
+    assert [len(part) for part in ours] == [30, 40, 30]
+
+
+def test_a_class_that_is_equally_hard_throughout_is_named():
+    with pytest.raises(InputError, match="class 1: difficulty: expected at least two"):
+        split_within_classes([0.0, 1.0, 2.0, 2.0], [0, 0, 1, 1])
+    with pytest.raises(InputError, match="labels"):
+        split_within_classes([0.0, 1.0], [0])

@@ -1,13 +1,15 @@
 """Easy and hard examples apart, and the labels of the hard ones hidden."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from gradatim.core.checks import check_finite, check_range
+from gradatim.core.checks import check_finite, check_range, check_same_length
 from gradatim.core.errors import InputError
+from gradatim.selection.stratified_draws import cutoffs_by_quantiles
 
 Labels = TypeVar("Labels", torch.Tensor, np.ndarray, list[Any])
 
@@ -78,6 +80,46 @@ def split_by_difficulty(
             raise InputError(f"difficulty: expected {name} examples ({bound}), got {span}")
     parts = (easy, ~(easy | hard), hard)
     return DifficultySplit(*(torch.from_numpy(np.flatnonzero(part)) for part in parts))
+
+
+def split_within_classes(
+    difficulty: ArrayLike | torch.Tensor,
+    labels: ArrayLike,
+    quantiles: Sequence[float] = (0.3, 0.7),
+) -> DifficultySplit:
+    r"""Split every class into easy, medium and hard examples at its own quantiles.
+
+    All strata then hold the classes in like shares: what a model learns from the easy ones is not
+    which classes are easy. Where a class is harder throughout, its easy examples may be harder than
+    the hard ones of another.
+
+    Args:
+        difficulty: of each example, finite, higher = harder, shape [N].
+        labels: class of each example, shape [N].
+        quantiles: of the largest easy and the smallest hard difficulty of a class.
+
+    Returns:
+        The positions of easy, medium and hard examples, ascending.
+
+    Raises:
+        InputError: unequal lengths, or a class all of whose examples are equally hard (it is
+            named).
+
+    >>> split_within_classes([0, 1, 2, 10, 11, 12], [0, 0, 0, 1, 1, 1]).hard.tolist()
+    [2, 5]
+    """
+    levels, classes = _levels(difficulty), np.asarray(labels)
+    check_same_length(difficulty=levels, labels=classes)
+    parts = np.ones(len(levels), dtype=np.int64)
+    for own in np.unique(classes):
+        rows = np.flatnonzero(classes == own)
+        try:
+            low, high = cutoffs_by_quantiles(levels[rows], quantiles)
+        except InputError as error:
+            raise InputError(f"class {own}: {error}") from error
+        parts[rows[levels[rows] <= low]] = 0
+        parts[rows[levels[rows] >= high]] = 2
+    return DifficultySplit(*(torch.from_numpy(np.flatnonzero(parts == one)) for one in range(3)))
 
 
 def mask_hard_labels(
