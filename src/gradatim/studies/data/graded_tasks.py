@@ -87,7 +87,8 @@ def docstring_packages(encoder: str = "minilm") -> GradedTask:
         encoder: as for :func:`exam_areas`.
 
     Returns:
-        2,400 summaries, fewer of few files for "words"; the untrained class is the package whose description is nearest.
+        2,400 summaries, fewer (of few files) for "words"; the untrained class is the package
+        whose description is nearest.
 
     Raises:
         MissingPackageError: a package is not installed.
