@@ -1,8 +1,8 @@
 """Accuracy by what was trained on and what is tested on: the matrix from easy to hard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -11,13 +11,24 @@ from numpy.typing import ArrayLike, NDArray
 from gradatim.core.errors import InputError
 from gradatim.core.seeds import torch_generator
 from gradatim.core.statistics import Interval, mean_interval
-from gradatim.selection.stratified_draws import StratifiedDraw
 from gradatim.targets.label_noise import inject_label_noise
 
 PredictRows: TypeAlias = Callable[
     [NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], ArrayLike
 ]
 """Train on (positions, labels) and give class probabilities, shape [Q, C], of other positions."""
+
+
+class Draw(Protocol):
+    """Positions of training and test examples by stratum."""
+
+    @property
+    def train(self) -> Mapping[str, NDArray[np.int64]]:
+        """Stratum -> positions of its training examples."""
+
+    @property
+    def test(self) -> Mapping[str, NDArray[np.int64]]:
+        """Stratum -> positions of its test examples."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class StrataMatrix:
 
 
 def easy_to_hard_matrix(
-    fit_predict: PredictRows, labels: ArrayLike, draws: Sequence[StratifiedDraw]
+    fit_predict: PredictRows, labels: ArrayLike, draws: Sequence[Draw]
 ) -> StrataMatrix:
     r"""Train on each stratum and test on each.
 
@@ -102,7 +113,7 @@ def easy_to_hard_matrix(
 def accuracy_under_noise(
     fit_predict: PredictRows,
     labels: ArrayLike,
-    draws: Sequence[StratifiedDraw],
+    draws: Sequence[Draw],
     rates: Sequence[float],
     *,
     train: str = "hard",
