@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from gradatim.core.side_table import SideTable
+from tests.language.tiny_models import character_tokenizer, tiny_model
 from tests.workflows.profile_tables import numbers
 
 
@@ -62,3 +63,33 @@ def test_errors_are_one_line(refused, file, place):
     text.to_csv(place / "text.csv", index=False)
     line = refused("profile", "text.csv", "--label", "label", "--encoder", "none")
     assert "encoder: expected one for the text columns, got none" in line
+
+
+def test_heads_of_language_models(call, refused, place):
+    frame = pd.DataFrame(
+        {
+            "question": [f"what is {a} plus {b}" for a in range(8) for b in range(6)],
+            "options": [json.dumps([str(a + b), "x"]) for a in range(8) for b in range(6)],
+            "answer": [str(a + b) for a in range(8) for b in range(6)],
+            "level": [1] * 24 + [2] * 24,
+        }
+    )
+    frame.to_csv(place / "q.csv", index=False)
+    given = ("q.csv", "--label", "answer", "--options", "options", "--level", "level")
+    line = refused("profile", *given, "--head", "lora")
+    assert "model: expected a language model with head='lora'" in line
+    assert "head: expected one of probe" in refused("profile", *given, "--head", "best")
+    assert "model: expected none" in refused("profile", *given, "--model", "smollm2")
+    line = refused("profile", *given, "--head", "lora", "--model", "m", "--shots", "3")
+    assert "shots: expected none with head='lora'" in line
+    pytest.importorskip("transformers", reason="needs transformers: pip install 'gradatim[llm]'")
+    tiny_model(max_position_embeddings=256).save_pretrained(place / "tiny")
+    character_tokenizer().save_pretrained(place / "tiny")
+    small = ("--folds", "2", "--draws", "2", "--most-tested", "10", "--most-trained", "6")
+    result = call(
+        "profile", *given, *small, "--head", "in-context", "--model", "tiny", "--shots", "2"
+    )
+    assert result.exit_code == 0, result.output
+    assert "to do: zero-shot: 48 rows asked, 96 options read by tiny" in result.stderr
+    assert "model: 2 exemplars in context on text, read by tiny" in result.stdout
+    assert "note: every prompt of the matrix shows 2 of 6 rows, in 2 draws" in result.stdout

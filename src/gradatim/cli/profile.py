@@ -29,6 +29,29 @@ Measure = Annotated[
         help="level, length, mdl, confidence, margin, entropy, disagreement.",
     ),
 ]
+HeadName = Annotated[
+    str,
+    typer.Option(
+        "--head", metavar="probe|lora|in-context", help="What is trained: see docs/profile.md."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="PATH|smollm2", help="Language model that lora and in-context need."),
+]
+Shots = Annotated[int, typer.Option(metavar="K", help="Rows that in-context shows.")]
+Folds = Annotated[int, typer.Option(metavar="N", help="Folds of the out-of-fold predictions.")]
+Draws = Annotated[int, typer.Option(metavar="N", help="Draws of the matrix.")]
+MostTrained = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Rows a model is trained on at most; 400, with lora 160."),
+]
+MostTested = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Rows of a stratum tested in a draw at most; 1000, of a model 100."
+    ),
+]
 Encoder = Annotated[
     str, typer.Option(metavar="minilm|tfidf|PATH|none", help="What encodes text columns.")
 ]
@@ -47,8 +70,15 @@ def profile(
     options: Options = None,
     level: Level = None,
     measure: Measure = "auto",
+    head: HeadName = "probe",
+    model: Model = None,
+    shots: Shots = 10,
     encoder: Encoder = "minilm",
     test: Test = None,
+    folds: Folds = 5,
+    draws: Draws = 10,
+    most_trained: MostTrained = None,
+    most_tested: MostTested = None,
     seed: Seed = 0,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -57,7 +87,8 @@ def profile(
     """Say how hard each row is, which labels are probably wrong, and how far easy training reaches.
 
     DATA has one row an example. Text is read by the encoder, other columns by a preprocessor, and a
-    linear probe is trained on both; all figures are out-of-fold.
+    linear probe is trained on both; or a language model reads the text, after LoRA fine-tuning or
+    with some rows in its context. All figures are out-of-fold.
     """
     from gradatim.workflows.profile import profile as profile_table
     from gradatim.workflows.profile_result import check_profile_folder
@@ -72,8 +103,15 @@ def profile(
         options=options,
         level=level,
         measure=measure,
+        head=head,
+        model=model,
+        shots=shots,
         encoder=None if encoder == "none" else encoder,
         test=test,
+        folds=folds,
+        draws=draws,
+        most_trained=most_trained,
+        most_tested=most_tested,
         seed=seed,
         tell=lambda line: typer.echo(f"to do: {line}", err=True),
     )

@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradatim.core.checks import check_finite, check_range
 from gradatim.core.errors import InputError
 from gradatim.core.statistics import proportion_interval
+from gradatim.workflows.profile_costs import language_costs, left_out, probe_costs
 from gradatim.workflows.profile_evidence import (
     KINDS,
     SHOWN_ERRORS,
@@ -21,15 +23,20 @@ from gradatim.workflows.profile_evidence import (
     judge_rows,
     likely_errors,
 )
-from gradatim.workflows.profile_features import (
-    Features,
-    build_features,
-    check_features,
-    encoding_cost,
-)
+from gradatim.workflows.profile_features import Features, build_features, check_features
 from gradatim.workflows.profile_folds import CrossFit, GivenPredictions
+from gradatim.workflows.profile_heads import (
+    ENCODER,
+    SHOTS,
+    GivenModel,
+    HeadSettings,
+    check_text,
+    choose_head,
+    load_model,
+)
 from gradatim.workflows.profile_inputs import ProfileColumns, ProfileTable, load_table
-from gradatim.workflows.profile_learners import Learner
+from gradatim.workflows.profile_language_heads import make_language_head
+from gradatim.workflows.profile_learners import Head, Learner
 from gradatim.workflows.profile_measures import (
     USES_LABEL,
     chosen_measures,
@@ -39,7 +46,6 @@ from gradatim.workflows.profile_measures import (
     primary_measure,
 )
 from gradatim.workflows.profile_reach import (
-    NOISE_RATES,
     Reach,
     Strata,
     accuracy_curve,
@@ -53,7 +59,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LOG = logging.getLogger(__name__)
-_ARMS = 4  # easy, medium, hard, all
 
 
 def profile(
@@ -64,13 +69,18 @@ def profile(
     options: str | None = None,
     level: str | None = None,
     measure: str | Sequence[str] = "auto",
-    encoder: str | Path | None = "minilm",
+    head: str = "probe",
+    model: GivenModel = None,
+    shots: int = SHOTS,
+    encoder: str | Path | None = ENCODER,
     estimator: Any = None,
     features: ArrayLike | None = None,
     pred_probs: ArrayLike | None = None,
     test: Any = None,
     folds: int = 5,
     draws: int = 10,
+    most_trained: int | None = None,
+    most_tested: int | None = None,
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
 ) -> ProfileResult:
@@ -78,7 +88,9 @@ def profile(
 
     Every prediction is made by models that saw neither the row nor a copy of it. Numbers are
     imputed and standardized, categories become indicators, text goes through an encoder, and a
-    linear probe is trained on the features; or an estimator, features, or predictions are given.
+    linear probe is trained on the features; or an estimator, features, or predictions are given; or
+    a language model reads the text and chooses among options or names of classes, after LoRA
+    fine-tuning or after exemplars in its context.
 
     Args:
         data: a table (pandas, datasets, pyarrow, a mapping, or the path of Parquet, CSV or JSON
@@ -93,6 +105,11 @@ def profile(
             margin, entropy, disagreement; the first makes the strata. With "auto" that is the
             level, or else the one that ranks held-out failures best among those that do not know
             the label.
+        head: what is trained: "probe", on features; "lora", adapters of a language model; or
+            "in-context", nothing: a language model is shown some of the training rows.
+        model: the language model of the latter two: a directory, a ``.gguf`` file, a known name
+            such as "smollm2", or one that is loaded already.
+        shots: rows that the head "in-context" shows; 0 is the zero-shot choice.
         encoder: for text: "minilm", "tfidf", the directory of a sentence encoder, or None to leave
             text out.
         estimator: a scikit-learn classifier with ``predict_proba`` instead of the linear probe. It
@@ -103,6 +120,10 @@ def profile(
         test: another table with the same columns; results are then told of its rows.
         folds: of the out-of-fold predictions.
         draws: random draws of the matrix, for its intervals.
+        most_trained: rows that a model of the matrix is trained on at most, or with "lora" any
+            model; None is 400, with "lora" 160.
+        most_tested: rows of a stratum that are tested in one draw at most; None is 1,000, with a
+            language model 100.
         seed: what all draws depend on.
         tell: called with what is about to be computed and what it costs; None writes it to the
             log of this module.
@@ -113,8 +134,11 @@ def profile(
     Raises:
         InputError: a column is missing or holds what it should not (the row is named); a label
             that occurs once; strata that are too small; options without the answer; constant
-            features; a test file with other columns; an encoder directory without weights.
-        MissingPackageError: the encoder's package is not installed; "tfidf" needs none.
+            features; a test file with other columns; an encoder directory without weights; a head
+            without a language model, or one with what only a probe can use; a row that is too long
+            for the language model.
+        MissingPackageError: the package of the encoder or of the language model is not installed;
+            "tfidf" needs none.
 
     Source: Hase et al. 2024, arXiv 2401.06751; for label errors Northcutt et al. 2021,
     arXiv 1911.00068.
@@ -129,24 +153,32 @@ def profile(
     say = tell or _LOG.info
     check_range("folds", folds, 2)
     check_range("draws", draws, 2)
+    given = {"encoder": encoder, "estimator": estimator}
+    given |= {"features": features, "pred_probs": pred_probs}
+    settings = choose_head(head, model, shots, most_trained, most_tested, given)
     table = _load(data, label, input, options, level, test, features, pred_probs)
-    names = chosen_measures(measure, table, fits=pred_probs is None)
-    if features is None and pred_probs is None:
+    check_text(table, settings)
+    names = chosen_measures(measure, table, fits=pred_probs is None, dear=settings.is_language)
+    if table.level is not None and names[0] == "level":
+        make_strata(table, "level", table.level)  # too small ones are told before anything is done
+    if settings.is_language:
+        settings = replace(settings, model=load_model(settings))
+    elif features is None and pred_probs is None:
         check_features(table, encoder, raw=estimator is not None)
-    costs = _costs(names, table, encoder, folds, draws, estimator, features, pred_probs)
+    costs = _costs(names, table, settings, folds, draws, given)
     for line in costs:
         say(line)
-    made, learner = _learner(table, encoder, estimator, features, pred_probs)
+    made, learner = _learner(table, settings, seed, given, say)
     first, second = _rounds(table, learner, pred_probs, folds, seed)
     values, seconds = compute_measures(names, table, first, seed)
     rows = tested_rows(table)
-    told = measure_costs(names, table, folds)
+    told = measure_costs(names, table, folds, head=head)
     measures = foretelling(values, seconds, told, ~second.correct, rows)
     main = primary_measure(measure, names, measures)
     strata = make_strata(table, main, values[main])
     reach = None
     if learner is not None:
-        reach = measure_reach(table, strata, made, learner, n_draws=draws, seed=seed)
+        reach = measure_reach(table, strata, made, learner, settings, n_draws=draws, seed=seed)
     judged = judge_rows(table, first.probabilities, second.probabilities)
     return ProfileResult(
         rows=_rows(table, judged, strata, values),
@@ -169,8 +201,10 @@ def profile(
         notes=(
             *table.notes,
             *made.notes,
+            *left_out(measure, settings),
+            *(learner.notes if learner else ()),
             *_error_notes(judged, first, second, seed),
-            *_notes(main, reach, measures, pred_probs),
+            *_notes(main, reach, measures, settings),
         ),
         source=table.source,
         is_file=isinstance(data, str | os.PathLike),
@@ -204,48 +238,49 @@ def _load(
 def _costs(
     names: Sequence[str],
     table: ProfileTable,
-    encoder: str | Path | None,
+    settings: HeadSettings,
     folds: int,
     draws: int,
-    estimator: Any,
-    features: ArrayLike | None,
-    pred_probs: ArrayLike | None,
+    given: Mapping[str, Any],
 ) -> list[str]:
     """What will be computed, in words, before anything is."""
-    if pred_probs is not None:
+    if given["pred_probs"] is not None:
         return ["nothing is trained: out-of-fold probabilities are given"]
-    lines = []
-    if features is None and (encoding := encoding_cost(table, encoder)):
-        lines.append(encoding)
+    if settings.is_language:
+        return language_costs(names, table, settings, folds, draws)
+    estimator = given["estimator"]
     what = "linear probe" if estimator is None else type(estimator).__name__
-    rows = table.trained * (folds - 1) // folds
-    lines.append(f"out-of-fold predictions, two rounds: {2 * folds} fits of {rows:,} rows ({what})")
-    lines += [f"{one.name}: {one.cost}" for one in measure_costs(names, table, folds)]
-    fits = draws * (_ARMS + len(NOISE_RATES))
-    lines.append(f"matrix and wrong labels: {fits} fits of at most 400 rows")
-    return lines
+    encoder = given["encoder"] if given["features"] is None else None
+    return probe_costs(names, table, settings, folds, draws, what=what, encoder=encoder)
 
 
 def _learner(
     table: ProfileTable,
-    encoder: str | Path | None,
-    estimator: Any,
-    features: ArrayLike | None,
-    pred_probs: ArrayLike | None,
-) -> tuple[Features, Learner | None]:
-    if pred_probs is not None:
+    settings: HeadSettings,
+    seed: int,
+    given: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> tuple[Features, Head | None]:
+    if given["pred_probs"] is not None:
         return Features(None, None, "none", ("given out-of-fold probabilities",)), None
-    if features is None:
-        made = build_features(table, encoder, raw=estimator is not None)
+    if settings.is_language:
+        began = time.perf_counter()
+        asked = make_language_head(table, load_model(settings), settings, seed)
+        say(f"asked {len(table):,} rows zero-shot in {time.perf_counter() - began:.1f} seconds")
+        return asked
+    if given["features"] is None:
+        made = build_features(table, given["encoder"], raw=given["estimator"] is not None)
     else:
-        matrix = _matrix("features", features, len(table), None)
+        matrix = _matrix("features", given["features"], len(table), None)
         made = Features(matrix, None, "the most frequent class", ("given features",))
-    return made, Learner(table, made, estimator)
+    learner = Learner(table, made, given["estimator"])
+    learner.choose(np.arange(table.trained), seed)
+    return made, learner
 
 
 def _rounds(
     table: ProfileTable,
-    learner: Learner | None,
+    learner: Head | None,
     pred_probs: ArrayLike | None,
     folds: int,
     seed: int,
@@ -257,7 +292,6 @@ def _rounds(
             table, _matrix("pred_probs", pred_probs, len(table), int(table.choices.max()))
         )
         return given, given
-    learner.choose(np.arange(table.trained), seed)
     return CrossFit(table, learner, folds, seed), CrossFit(table, learner, folds, seed + 1)
 
 
@@ -331,7 +365,7 @@ def _error_notes(judged: "pd.DataFrame", first: CrossFit, second: CrossFit, seed
 
 
 def _notes(
-    main: str, reach: Reach | None, measures: "pd.DataFrame", pred_probs: ArrayLike | None
+    main: str, reach: Reach | None, measures: "pd.DataFrame", settings: HeadSettings
 ) -> list[str]:
     found = []
     if main in USES_LABEL:
@@ -345,12 +379,17 @@ def _notes(
     shorter = measures[(measures["measure"] == "length") & (measures["high"] < 0.5)]
     if len(shorter):
         found.append("shorter texts fail more often here: length is a measure turned around")
-    if pred_probs is not None:
+    if reach is None:
         found.append(
             "nothing can be trained on given probabilities: there is no matrix, no gap recovered "
             "and no crossing; failures are those of the same probabilities as the measures"
         )
-    if reach is not None:
+    elif settings.name == "in-context":
+        found.append(
+            f"every prompt of the matrix shows {min(settings.shots, reach.trained)} of "
+            f"{reach.trained:,} rows, in {reach.draws} draws"
+        )
+    else:
         found.append(
             f"every model of the matrix was trained on {reach.trained:,} rows, in {reach.draws} "
             "draws"

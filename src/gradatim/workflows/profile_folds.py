@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gradatim.core.errors import InputError
 from gradatim.core.seeds import derive_seed, numpy_generator
 from gradatim.workflows.profile_inputs import ProfileTable
-from gradatim.workflows.profile_learners import Learner, Rows
+from gradatim.workflows.profile_learners import Head, Rows
 
 
 def grouped_folds(table: ProfileTable, folds: int, seed: int) -> Rows:
@@ -60,7 +60,7 @@ class CrossFit:
 
     MEMBERS = 4
 
-    def __init__(self, table: ProfileTable, learner: Learner, folds: int, seed: int) -> None:
+    def __init__(self, table: ProfileTable, learner: Head, folds: int, seed: int) -> None:
         self.table, self.learner, self.seed = table, learner, seed
         self.fold = grouped_folds(table, folds, seed)
         self.probabilities = np.zeros((len(table), int(table.choices.max())))

@@ -1,7 +1,7 @@
-"""The models of the profile: a probe, or the user's estimator, trained on some rows."""
+"""What a profile asks of its models; the probe and the user's estimator, on features."""
 
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,24 @@ _FOLDS = 3
 _MOST_ROWS = 2000
 
 
+class Head(Protocol):
+    """What is trained on some rows and gives class probabilities of others."""
+
+    @property
+    def name(self) -> str:
+        """What is trained, in words."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was out of the ordinary so far."""
+        ...
+
+    def __call__(self, rows: Rows, labels: Rows, queries: Rows) -> NDArray[np.float64]:
+        """Train on rows with labels; returns probabilities of the queries, shape [Q, C]."""
+        ...
+
+
 class Learner:
     """Trains on some rows and gives class probabilities of others.
 
@@ -28,10 +46,13 @@ class Learner:
     Attributes:
         fits: how many models were trained.
         name: what is trained.
+        notes: nothing is out of the ordinary.
 
     Raises:
         InputError: an estimator that cannot give probabilities, or one for questions.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, table: ProfileTable, features: Features, estimator: Any = None) -> None:
         self._table, self._matrix = table, features.matrix

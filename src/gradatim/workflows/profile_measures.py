@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MEASURES = ("level", "length", "mdl", "confidence", "margin", "entropy", "disagreement")
 RESAMPLES = 3
+MANY_FITS = ("mdl", "disagreement")
+"""Measures for which models are trained beyond those of the out-of-fold predictions."""
 USES_LABEL = frozenset({"mdl", "confidence", "margin"})
 
 Values = NDArray[np.float64]
@@ -45,13 +47,16 @@ class MeasureCost:
     cost: str
 
 
-def chosen_measures(measure: str | Sequence[str], table: ProfileTable, *, fits: bool) -> list[str]:
+def chosen_measures(
+    measure: str | Sequence[str], table: ProfileTable, *, fits: bool, dear: bool = False
+) -> list[str]:
     """The measures that were asked for, or for "auto" all that this table allows.
 
     Args:
         measure: "auto", a name, several, or several in one text with commas.
         table: the rows.
         fits: whether models can be trained (not if only probabilities are given).
+        dear: whether training costs so much that "auto" leaves out what needs many more models.
 
     Raises:
         InputError: an unknown measure, or one that the table does not allow.
@@ -60,7 +65,8 @@ def chosen_measures(measure: str | Sequence[str], table: ProfileTable, *, fits: 
     asked = measure.split(",") if isinstance(measure, str) else list(measure)
     names = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     if names == ["auto"]:
-        return [name for name, obstacle in possible.items() if obstacle is None]
+        left_out = MANY_FITS if dear else ()
+        return [name for name, told in possible.items() if told is None and name not in left_out]
     if not names:
         raise InputError(f"measure: expected auto or some of {', '.join(MEASURES)}, got none")
     for name in names:
@@ -85,17 +91,35 @@ def _obstacle(name: str, table: ProfileTable, *, fits: bool) -> str | None:
     return None
 
 
-def measure_costs(names: Sequence[str], table: ProfileTable, folds: int) -> list[MeasureCost]:
-    """What each measure costs, in fits of the model; told before anything is trained."""
+def measure_costs(
+    names: Sequence[str], table: ProfileTable, folds: int, *, head: str = "probe"
+) -> list[MeasureCost]:
+    """What each measure costs, in fits of the model; told before anything is trained.
+
+    Args:
+        names: the measures.
+        table: the rows.
+        folds: of the out-of-fold predictions.
+        head: what is trained; a language model also has to read every row that it predicts, and
+            exemplars in context are no fit at all.
+    """
     rows = table.trained * (folds - 1) // folds
     sizes = usable_sizes(SIZES, rows)
+    listed = ", ".join(map(str, sizes))
+    groups = folds + (len(table) > table.trained)
+    models = {"mdl": RESAMPLES * len(sizes), "disagreement": CrossFit.MEMBERS}
+    of = {"mdl": f"{listed} rows", "disagreement": f"about {rows // 2:,} rows"}
     told = {
         "level": "nothing: it stands in the table",
         "length": "nothing: words are counted",
-        "mdl": f"{(folds + (len(table) > table.trained)) * RESAMPLES * len(sizes)} fits of "
-        f"{', '.join(map(str, sizes))} rows",
-        "disagreement": f"{folds * CrossFit.MEMBERS} fits of about {rows // 2:,} rows",
+        **{name: f"{groups * each} fits of {of[name]}" for name, each in models.items()},
     }
+    for name, each in models.items():
+        asked = f"{each * len(table):,} rows asked"
+        if head == "lora":
+            told[name] += f", {asked}"
+        if head == "in-context":
+            told[name] = f"{asked}, exemplars from {of[name]}"
     shared = "nothing more: it comes from the out-of-fold predictions"
     return [MeasureCost(name, told.get(name, shared)) for name in names]
 

@@ -1,6 +1,6 @@
 """How far easy training reaches: strata, the matrix between them, and what noise changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,17 +19,15 @@ from gradatim.selection.stratified_draws import (
     stratified_draws,
 )
 from gradatim.workflows.profile_features import Features
+from gradatim.workflows.profile_heads import HeadSettings
 from gradatim.workflows.profile_inputs import ProfileTable
-from gradatim.workflows.profile_learners import Learner, Rows
+from gradatim.workflows.profile_learners import Head, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STRATA = ("easy", "medium", "hard")
-NOISE_RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 SMALLEST_STRATUM = 20
-_MOST_TRAINED = 400
-_MOST_TESTED = 1000
 
 
 @dataclass(frozen=True)
@@ -135,27 +133,37 @@ def measure_reach(
     table: ProfileTable,
     strata: Strata,
     features: Features,
-    learner: Learner,
+    learner: Head,
+    settings: HeadSettings,
     *,
     n_draws: int,
     seed: int,
-    rates: Sequence[float] = NOISE_RATES,
 ) -> Reach:
     """Train on each stratum with equally many rows, and test on each.
+
+    Args:
+        table: the rows.
+        strata: from :func:`make_strata`.
+        features: what each row is predicted as without training.
+        learner: what is trained.
+        settings: how many rows are trained on and tested, and with which shares of wrong labels.
+        n_draws: how many draws.
+        seed: what the draws depend on.
 
     Raises:
         InputError: strata that are too small.
     """
     import pandas as pd
 
-    trained = _training_size(table, strata, n_draws, seed)
+    rates = settings.rates
+    trained = _training_size(table, strata, settings.most_trained, n_draws, seed)
     draws = stratified_draws(
         strata.own,
         trained,
         n_draws,
         groups=table.group,
         test=strata.test,
-        most_test=_MOST_TESTED,
+        most_test=settings.most_tested,
         seed=seed,
     )
     found = easy_to_hard_matrix(learner, table.labels, draws)
@@ -201,12 +209,12 @@ def _inverted(matrix: "pd.DataFrame") -> str | None:
     )
 
 
-def _training_size(table: ProfileTable, strata: Strata, n_draws: int, seed: int) -> int:
-    """Equally many for every stratum: what the smallest has for training, and at most 400."""
+def _training_size(table: ProfileTable, strata: Strata, most: int, n_draws: int, seed: int) -> int:
+    """Equally many for every stratum: what the smallest has for training, and at most ``most``."""
     if strata.test is not None:
-        return min(_MOST_TRAINED, *(len(rows) for rows in strata.own.values()))
+        return min(most, *(len(rows) for rows in strata.own.values()))
     largest = largest_training_size(strata.own, n_draws, groups=table.group, seed=seed)
-    return min(_MOST_TRAINED, largest)
+    return min(most, largest)
 
 
 def _unsupervised(table: ProfileTable, features: Features) -> NDArray[np.float64]:
