@@ -8,8 +8,8 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test check bench data docs clean
 
-demo: $(VENV)/.core  ## judge hard problems with evaluators trained on easy ones, to the report
-	$(BIN)/gradatim run easy-to-hard-generalization --budget demo --seeds 10-11 --out $(RESULTS)
+demo: $(VENV)/.demo data  ## profile exam questions and put a paper's claims to the test, on one page
+	$(BIN)/gradatim demo --out $(RESULTS)
 
 test: check  ## the gates, then the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -27,7 +27,7 @@ data: $(VENV)/.data  ## the data packages that studies read
 
 docs: $(VENV)/.docs  ## generated tables and the site in site/
 	$(BIN)/gradatim report --format markdown --out README.md
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and what runs have left
 	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .hypothesis
@@ -39,6 +39,10 @@ $(BIN)/python:
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing gradatim (torch alone takes a minute or two) ..."
 	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.core
+	$(PIP) install --constraint constraints.txt --editable '.[retrieval]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core

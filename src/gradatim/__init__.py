@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gradatim.workflows.easy_to_hard import evaluate_easy_to_hard as evaluate_easy_to_hard
     from gradatim.workflows.profile import profile as profile
     from gradatim.workflows.rerank import rerank as rerank
+    from gradatim.workflows.score import score as score
+    from gradatim.workflows.task_difficulty import task_difficulty as task_difficulty
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,8 @@ WORKFLOWS = {
     "load_task": "gradatim.studies.data.tasks",
     "profile": "gradatim.workflows.profile",
     "rerank": "gradatim.workflows.rerank",
+    "score": "gradatim.workflows.score",
+    "task_difficulty": "gradatim.workflows.task_difficulty",
 }
 """The functions that are attributes of the package, and the modules they stand in."""
 

@@ -6,13 +6,16 @@ import typer
 from typer.core import TyperGroup
 
 import gradatim
+from gradatim.cli.demo import demo
 from gradatim.cli.output import end_with
 from gradatim.cli.papers import papers
 from gradatim.cli.profile import profile
 from gradatim.cli.report import report
 from gradatim.cli.rerank import rerank
 from gradatim.cli.run import run
+from gradatim.cli.score import score
 from gradatim.cli.show import show
+from gradatim.cli.task_difficulty import task_difficulty
 from gradatim.core.errors import GradatimError
 
 
@@ -56,5 +59,5 @@ def top(
     """Easy-to-hard learning: find out how hard each example is, and put that to use."""
 
 
-for command in (papers, show, run, report, rerank, profile):
+for command in (demo, papers, show, run, report, score, rerank, profile, task_difficulty):
     app.command()(command)
