@@ -166,3 +166,43 @@ def test_columns_of_lists_and_of_dates(frame):
     assert "column 'day': expected numbers, true/false or text as input" in told
     result = gradatim.profile(frame.assign(day=days), label="label", measure="confidence", draws=2)
     assert any("column 'day' is left out" in note for note in result.notes)
+
+
+def test_a_level_word_that_is_none_names_the_words(frame):
+    frame["level"] = ["easy", "hard"] * 60
+    frame.loc[3, "level"] = "tough"
+    assert refused(frame, level="level") == (
+        "data frame, row 3, column 'level': expected easy, medium, hard (or a number in every "
+        "row), got 'tough'"
+    )
+
+
+def test_a_measure_that_says_the_same_of_every_row_is_left_out_or_told():
+    frame = texts()
+    frame["text"] = [f"{text.split()[0]} of the {row}" for row, text in enumerate(frame["text"])]
+    result = gradatim.profile(frame, label="topic", encoder="tfidf", draws=2)
+    assert "length is left out: it says 4 of every row" in result.notes
+    assert "length" not in set(result.measures["measure"])
+    message = refused(frame, label="topic", encoder="tfidf", measure="length")
+    assert message.startswith("measure 'length': difficulty: expected at least two different")
+
+
+def test_rows_that_nothing_tells_apart():
+    rows = np.repeat(np.arange(12.0), 10)
+    same = pd.DataFrame({"a": rows, "label": ["x", "y"] * 60})
+    probabilities = np.full((120, 2), 0.5)
+    message = refused(same, measure="auto", pred_probs=probabilities)
+    assert "expected one that tells rows apart, but confidence, margin, entropy say" in message
+
+
+def test_fewer_different_rows_than_folds():
+    same = pd.DataFrame({"a": [1.0, 2.0] * 40, "label": ["x", "x", "y", "y"] * 20})
+    assert "10 rows that differ in their inputs, got 2" in refused(same, measure="auto")
+
+
+def test_an_encoder_directory_that_cannot_be_loaded(tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    message = refused(texts(), label="topic", encoder=tmp_path)
+    assert message.startswith(f"encoder: {tmp_path} cannot be loaded as a sentence encoder (")

@@ -264,7 +264,7 @@ def test_auto_leaves_out_what_asks_many_times_more(model):
         folds=2,
         draws=2,
     )
-    assert set(result.measures["measure"]) == {"level", "length", "confidence", "margin", "entropy"}
+    assert set(result.measures["measure"]) == {"level", "confidence", "margin", "entropy"}
     notes = " / ".join(result.notes)
     assert "mdl and disagreement are left out" in notes
     assert "the language model reads text only: 'number' are left out" in notes

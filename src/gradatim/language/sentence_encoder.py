@@ -84,7 +84,13 @@ def _embed(
         "sentence_transformers", extra="retrieval", why="to embed texts (or use encoder='tfidf')"
     )
     with _no_progress_bar():
-        model = package.SentenceTransformer(str(folder), local_files_only=True)
+        try:
+            model = package.SentenceTransformer(str(folder), local_files_only=True)
+        except Exception as error:  # files of all kinds are read, each with errors of its own
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"encoder: {folder} cannot be loaded as a sentence encoder ({told})"
+            ) from error
     embedded = model.encode(
         list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
     )

@@ -41,6 +41,7 @@ from gradatim.workflows.profile_measures import (
     USES_LABEL,
     chosen_measures,
     compute_measures,
+    drop_constant,
     foretelling,
     measure_costs,
     primary_measure,
@@ -171,10 +172,11 @@ def profile(
     made, learner = _learner(table, settings, seed, given, say)
     first, second = _rounds(table, learner, pred_probs, folds, seed)
     values, seconds = compute_measures(names, table, first, seed)
+    values, constant = drop_constant(values, table.trained) if measure == "auto" else (values, ())
     rows = tested_rows(table)
     told = measure_costs(names, table, folds, head=head)
     measures = foretelling(values, seconds, told, ~second.correct, rows)
-    main = primary_measure(measure, names, measures)
+    main = primary_measure(measure, list(values), measures)
     strata = make_strata(table, main, values[main])
     reach = None
     if learner is not None:
@@ -201,6 +203,7 @@ def profile(
         notes=(
             *table.notes,
             *made.notes,
+            *constant,
             *left_out(measure, settings),
             *(learner.notes if learner else ()),
             *_error_notes(judged, first, second, seed),

@@ -172,10 +172,22 @@ def _read(source: Any, columns: ProfileColumns) -> pa.Table:
         raise InputError(f"input: expected columns other than the label, got {columns.label!r}")
     table = read_table(source, declared)
     if columns.level is not None and not _is_words(table[columns.level]):
+        _check_words(table[columns.level], columns.level, there.name)
         read_table(source, {columns.level: "number"})  # names the row that is no number
     if len(table) < 2:
         raise InputError(f"{there.name}: expected at least 2 rows, got {len(table)}")
     return table
+
+
+def _check_words(column: pa.ChunkedArray, name: str, source: str) -> None:
+    """Tell the row that is none of the level words, where most are."""
+    words = column.to_pylist() if is_text(column.type) else []
+    odd = [row for row, word in enumerate(words) if word not in LEVEL_WORDS]
+    if len(odd) * 2 < len(words):
+        raise InputError(
+            f"{source}, row {odd[0]}, column {name!r}: expected {', '.join(LEVEL_WORDS)} (or a "
+            f"number in every row), got {show(words[odd[0]])}"
+        )
 
 
 def _is_words(column: pa.ChunkedArray) -> bool:

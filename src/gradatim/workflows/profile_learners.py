@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from gradatim.core.errors import InputError
 from gradatim.workflows.profile_features import Features
@@ -69,12 +70,16 @@ class Learner:
                     f"{type(estimator).__name__}"
                 )
         self._estimator = estimator
+        self._threads = ThreadpoolController()
         self.name = "linear probe" if estimator is None else type(estimator).__name__
 
     def choose(self, rows: Rows, seed: int) -> None:
         """Choose the strength of the probe's penalty by cross-validation on some rows."""
-        if self._estimator is not None:
-            return
+        if self._estimator is None:
+            with self._one_thread():
+                self._choose(rows, seed)
+
+    def _choose(self, rows: Rows, seed: int) -> None:
         random = np.random.default_rng(seed)
         some = np.sort(random.permutation(rows)[:_MOST_ROWS])
         if self._table.options is None:
@@ -82,9 +87,9 @@ class Learner:
 
             strengths = _SPARSE_STRENGTHS if hasattr(self._matrix, "tocsr") else STRENGTHS
             probe = LinearProbe(strengths, folds=_FOLDS, most_rows=_MOST_ROWS)
-            labels = self._table.labels[some]
-            if len(np.unique(labels)) > 1:
-                probe.fit(self._matrix[some], labels, groups=self._table.group[some])
+            labels, groups = self._table.labels[some], self._table.group[some]
+            if len(np.unique(labels)) > 1 and len(np.unique(groups)) >= _FOLDS:
+                probe.fit(self._matrix[some], labels, groups=groups)
                 self.strength = probe.strength_
             return
         place = np.unique(self._table.group[some], return_inverse=True)[1]
@@ -109,6 +114,16 @@ class Learner:
     def __call__(self, rows: Rows, labels: Rows, queries: Rows) -> NDArray[np.float64]:
         """Train on rows with labels; returns probabilities of the queries, shape [Q, C]."""
         self.fits += 1
+        if self._estimator is not None:
+            return self._fit_predict(rows, labels, queries)
+        with self._one_thread():
+            return self._fit_predict(rows, labels, queries)
+
+    def _one_thread(self) -> Any:
+        """Many small fits: threads would wait for each other longer than they work."""
+        return self._threads.limit(limits=1)
+
+    def _fit_predict(self, rows: Rows, labels: Rows, queries: Rows) -> NDArray[np.float64]:
         if self._table.options is not None:
             from gradatim.evaluators.option_probe import OptionProbe
 

@@ -157,6 +157,35 @@ def compute_measures(
     return values, seconds
 
 
+def drop_constant(
+    values: Mapping[str, Values], trained: int
+) -> tuple[dict[str, Values], tuple[str, ...]]:
+    """The measures that tell rows apart, and a note on each of the others.
+
+    Args:
+        values: measure -> difficulty of each row.
+        trained: rows of the table itself, the first ones.
+
+    Raises:
+        InputError: no measure tells rows apart.
+
+    >>> kept, notes = drop_constant({"length": np.ones(3), "entropy": np.arange(3.0)}, 3)
+    >>> list(kept), notes
+    (['entropy'], ('length is left out: it says 1 of every row',))
+    """
+    kept = {name: own for name, own in values.items() if np.ptp(own[:trained]) > 0}
+    if not kept:
+        raise InputError(
+            f"measure: expected one that tells rows apart, but {', '.join(values)} say the same of "
+            "every row; do the inputs say anything about the label, or do equal rows have "
+            "different labels?"
+        )
+    lost = [(name, own[0]) for name, own in values.items() if name not in kept]
+    return kept, tuple(
+        f"{name} is left out: it says {value:.4g} of every row" for name, value in lost
+    )
+
+
 def _levels(table: ProfileTable) -> Values:
     assert table.level is not None
     return table.level
@@ -234,4 +263,5 @@ def primary_measure(
         return names[0]
     if "level" in names:
         return "level"
-    return str(measures.loc[~measures["uses_label"], "measure"].iloc[0])
+    blind = measures[~measures["uses_label"]]
+    return str((blind if len(blind) else measures)["measure"].iloc[0])
