@@ -21,7 +21,7 @@ class FixedPoint:
         value: the vector, shape [n].
         objective: near it, at the last vector but one.
         steps: how often the step was taken.
-        converged: whether the last step changed every entry by less than the tolerance.
+        converged: whether it did come to rest, or ``max_iter`` cut it short.
     """
 
     value: torch.Tensor
@@ -44,7 +44,9 @@ def accelerated(
     Args:
         step: F, with the objective at its argument.
         start: the first vector, shape [n].
-        tol: largest change of an entry by a step that counts as none.
+        tol: largest change of an entry by a step that counts as none. Steps end as well when the
+            objective has twice in a row gained less than this times 1e-4 of its size: entries that
+            still move then do not matter to it.
         max_iter: steps at most.
 
     Returns:
@@ -57,11 +59,13 @@ def accelerated(
     (True, True)
     """
     first, (second, objective) = start, step(start)
-    taken = 1
+    taken, stalled = 1, 0
     while True:
+        before = objective
         third, objective = step(second)
         taken += 1
-        rest = float((third - second).abs().max()) < tol
+        stalled = stalled + 1 if objective - before < 1e-4 * tol * abs(objective) else 0
+        rest = stalled == 2 or float((third - second).abs().max()) < tol
         if rest or taken >= max_iter:
             return FixedPoint(third, objective, taken, rest)
         move = second - first
@@ -74,5 +78,5 @@ def accelerated(
             first, second = jumped, after
         else:
             first = third
-            second, objective = step(third)
+            second, _ = step(third)
             taken += 1

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from gradatim.objectives.bootstrapping import hard_bootstrapping, soft_bootstrapping
 from gradatim.objectives.early_learning import early_learning_loss, early_learning_regularizer
+from gradatim.objectives.multi_solution import multi_solution_loss
 from gradatim.objectives.policy_gradient import clipped_value, ppo_clip
 from gradatim.objectives.preference import dpo, win_rate_regression
 from gradatim.objectives.soft_targets import soft_target_cross_entropy
@@ -94,6 +96,16 @@ def _token_values(generator: torch.Generator) -> Inputs:
     }
 
 
+def _solutions(generator: torch.Generator) -> Inputs:
+    return {"nll": 5 * _uniform(generator, 6, 3), "lengths": 1 + 9 * _uniform(generator, 6, 3)}
+
+
+def _of_rows(nll: torch.Tensor, *, lengths: torch.Tensor, **options: Any) -> torch.Tensor:
+    """The loss of several solutions where each row holds those of one problem."""
+    group = torch.arange(len(nll)).repeat_interleave(nll.shape[1])
+    return multi_solution_loss(nll.flatten(), group, lengths=lengths.flatten(), **options)
+
+
 def _uniform(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.rand(shape, dtype=torch.float64, generator=generator)
 
@@ -122,6 +134,15 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             partial(dpo, variant="win_rate"), _preferences_and_win_rates, outputs=_PAIR
         ),
         "regression on win rates": Objective(win_rate_regression, _win_rates, outputs=("policy",)),
+        "several solutions, all of them": Objective(_of_rows, _solutions, outputs=("nll",)),
+        "several solutions, any of them": Objective(
+            partial(_of_rows, mode="mml"), _solutions, outputs=("nll",)
+        ),
+        "several solutions, mixed": Objective(
+            partial(_of_rows, mode="mixed", beta=0.25, normalize=True, mle_weight=0.5),
+            _solutions,
+            outputs=("nll",),
+        ),
         "soft bootstrapping": Objective(soft_bootstrapping, _labelled),
         "soft-target cross-entropy": Objective(soft_target_cross_entropy, _targeted),
         "token reward loss": Objective(token_reward_loss, _token_rewards, weights="weights"),
