@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradatim.workflows.profile import profile as profile
     from gradatim.workflows.rerank import rerank as rerank
     from gradatim.workflows.score import score as score
+    from gradatim.workflows.select import select as select
     from gradatim.workflows.task_difficulty import task_difficulty as task_difficulty
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ WORKFLOWS = {
     "profile": "gradatim.workflows.profile",
     "rerank": "gradatim.workflows.rerank",
     "score": "gradatim.workflows.score",
+    "select": "gradatim.workflows.select",
     "task_difficulty": "gradatim.workflows.task_difficulty",
 }
 """The functions that are attributes of the package, and the modules they stand in."""

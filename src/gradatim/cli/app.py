@@ -14,6 +14,7 @@ from gradatim.cli.report import report
 from gradatim.cli.rerank import rerank
 from gradatim.cli.run import run
 from gradatim.cli.score import score
+from gradatim.cli.select import select
 from gradatim.cli.show import show
 from gradatim.cli.task_difficulty import task_difficulty
 from gradatim.core.errors import GradatimError
@@ -59,5 +60,5 @@ def top(
     """Easy-to-hard learning: find out how hard each example is, and put that to use."""
 
 
-for command in (demo, papers, show, run, report, score, rerank, profile, task_difficulty):
+for command in (demo, papers, show, run, report, score, select, rerank, profile, task_difficulty):
     app.command()(command)
