@@ -1,0 +1,1 @@
+"""Adapters: curricula in the trainers of other libraries, one line each."""
