@@ -183,6 +183,17 @@ def test_every_form_of_input_gives_the_same(table, tmp_path):
     pd.testing.assert_frame_equal(read, top, check_dtype=False)
 
 
+def test_what_is_not_needed_for_the_choice_may_be_anything(table):
+    odd = table.assign(anything=[object() if row % 2 else "x" for row in range(200)])
+    odd.index = odd.index[::-1]
+    rows = select(odd, 7, by="fail_rate", method="top").rows
+    assert rows["anything"].tolist() == odd["anything"].iloc[rows["pool_row"]].tolist()
+    with pytest.raises(
+        InputError, match=r"data frame: expected a column 'lvl'.* and \d+ more|level"
+    ):
+        select(odd, 7, by="lvl")
+
+
 def test_columns_of_an_earlier_selection_stay(table):
     first = select(table, 50, by="fail_rate", method="top").rows
     second = select(first, 10, method="uniform").rows

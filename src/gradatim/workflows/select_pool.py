@@ -1,7 +1,7 @@
 """The pool that is selected from: difficulty, strata and features, read and checked."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradatim.core.checks import check_finite
 from gradatim.core.errors import InputError
-from gradatim.core.io.columns import is_list, is_number, is_text, show
+from gradatim.core.io.columns import is_list, is_number, is_text, missing_column, show
 from gradatim.core.io.table_sources import Source, open_source
 from gradatim.core.io.tables import iterate_table, read_table
 from gradatim.selection.stratified_draws import cutoffs_by_quantiles
@@ -92,13 +92,14 @@ def load_pool(
     declared |= dict.fromkeys([strata] if isinstance(strata, str) else [], "label")
     declared |= dict.fromkeys(columns or [], "any")
     if declared:
-        table = read_table(data, declared, select=())
+        needed = _only(data, declared, opened.name)
+        table = read_table(needed, declared, select=())
         size = len(table)
     else:
-        table, size = pa.table({}), _count(data, opened)
+        needed, table, size = None, pa.table({}), _count(data, opened)
     difficulty = None
     if by is not None:
-        difficulty = _difficulty(data, table, by)
+        difficulty = _difficulty(needed, table, by)
     matrix = None
     if columns is not None:
         matrix = _columns_matrix(table, columns, opened.name)
@@ -142,6 +143,17 @@ def take_rows(data: Any, rows: NDArray[np.int64]) -> "pd.DataFrame":
         return found
     whole: pd.DataFrame = read_table(data).take(pa.array(rows)).to_pandas()
     return whole
+
+
+def _only(data: Any, columns: Iterable[str], source: str) -> Any:
+    """The same data; of a data frame only what is needed, since all of it would be converted."""
+    if not hasattr(data, "iloc"):
+        return data
+    names = [str(name) for name in data.columns]
+    for column in columns:
+        if column not in names:
+            raise missing_column(source, column, names)
+    return data.iloc[:, [names.index(column) for column in columns]]
 
 
 def _count(data: Any, opened: Source) -> int:

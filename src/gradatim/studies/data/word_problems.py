@@ -69,7 +69,7 @@ def draw_word_problems(count: int, seed: int, *keys: str, hard: bool) -> list[Wo
 
     >>> problem = draw_word_problems(1, 0, hard=False)[0]
     >>> problem.question, problem.program, str(problem.answer)
-    ('...?', '...;', '...')
+    ('C959?', 'a=9*5;r=a+9;', '54')
     """
     check_range("count", count, 0)
     random = numpy_generator(seed, "word problems", *keys, int(hard))
