@@ -85,18 +85,15 @@ def load_pool(
     Raises:
         InputError: a missing column, or a value that is not what it should be (the row is named).
     """
-    opened = open_source(data)
     names = [features] if isinstance(features, str) else features
     columns = names if isinstance(names, list | tuple) and _are_names(names) else None
     declared = dict.fromkeys([by] if by is not None else [], "any")
     declared |= dict.fromkeys([strata] if isinstance(strata, str) else [], "label")
     declared |= dict.fromkeys(columns or [], "any")
-    if declared:
-        needed = _only(data, declared, opened.name)
-        table = read_table(needed, declared, select=())
-        size = len(table)
-    else:
-        needed, table, size = None, pa.table({}), _count(data, opened)
+    needed = _only(data, declared)
+    opened = open_source(needed)
+    table = read_table(needed, declared, select=()) if declared else pa.table({})
+    size = len(table) if declared else _count(data, opened)
     difficulty = None
     if by is not None:
         difficulty = _difficulty(needed, table, by)
@@ -145,19 +142,19 @@ def take_rows(data: Any, rows: NDArray[np.int64]) -> "pd.DataFrame":
     return whole
 
 
-def _only(data: Any, columns: Iterable[str], source: str) -> Any:
+def _only(data: Any, columns: Iterable[str]) -> Any:
     """The same data; of a data frame only what is needed, since all of it would be converted."""
     if not hasattr(data, "iloc"):
         return data
     names = [str(name) for name in data.columns]
     for column in columns:
         if column not in names:
-            raise missing_column(source, column, names)
+            raise missing_column("data frame", column, names)
     return data.iloc[:, [names.index(column) for column in columns]]
 
 
 def _count(data: Any, opened: Source) -> int:
-    counted = opened.count()
+    counted = len(data) if hasattr(data, "iloc") else opened.count()
     size = len(read_table(data)) if counted is None else counted
     if not size:
         raise InputError(f"{opened.name}: holds no rows")
