@@ -19,7 +19,7 @@ def test_hand_values():
     assert fail_rate([0], [0], prior=(1, 3)).tolist() == [0.75]
 
 
-@given(COUNTS, st.floats(0.1, 5), st.floats(0.1, 5))
+@given(COUNTS, st.floats(0.5, 5), st.floats(0.5, 5))
 def test_the_posterior_is_that_of_scipy(pairs, a, b):
     right = np.array([min(pair) for pair in pairs])
     trials = np.array([max(pair) for pair in pairs])
