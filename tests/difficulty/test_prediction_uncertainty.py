@@ -12,6 +12,7 @@ from gradatim.difficulty.prediction_uncertainty import (
     ensemble_disagreement,
     entropy_difficulty,
     margin_difficulty,
+    top_two_margin,
 )
 
 
@@ -62,3 +63,21 @@ def test_errors_name_the_argument():
         margin_difficulty(torch.ones(3, 2), torch.zeros(2, dtype=torch.long))
     with pytest.raises(InputError, match="probabilities: expected shape"):
         ensemble_disagreement(torch.ones(3, 2))
+
+
+@given(st.integers(1, 20), st.integers(2, 6), st.integers(0, 99))
+def test_top_two_margin_is_that_of_sorted_probabilities(n, classes, seed):
+    p = np.random.default_rng(seed).dirichlet(np.ones(classes), n)
+    ordered = np.sort(p, axis=1)
+    got = top_two_margin(torch.from_numpy(p)).numpy()
+    np.testing.assert_allclose(got, 1 - ordered[:, -1] + ordered[:, -2], atol=1e-15)
+    assert (got >= 0).all() and (got <= 1).all()
+
+
+def test_top_two_margin_at_extremes_and_on_bad_input():
+    p = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+    assert top_two_margin(p).tolist() == [0.0, 1.0]
+    with pytest.raises(InputError, match="probabilities: expected shape"):
+        top_two_margin(p[0])
+    with pytest.raises(InputError, match="at least 2 classes, got 1"):
+        top_two_margin(p[:, :1])

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from gradatim.core.errors import InputError
-from gradatim.difficulty.top_two_margin import top_two_margin
+from gradatim.difficulty.prediction_uncertainty import top_two_margin
 from gradatim.networks.reference import MLP
 from gradatim.recipes.active_distillation import ActiveDistiller
 from gradatim.recipes.soft_label_students import (

@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,10 +12,13 @@ import typer
 from gradatim.core.errors import GradatimError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.text import Text
 
     from gradatim.studies.tables import Table
+    from gradatim.workflows.pages import Rows
 
 GAP = 2
 """Blanks between the columns of a table on a terminal, of which its frame has one."""
@@ -41,6 +44,33 @@ def print_table(table: "Table", console: "Console | None" = None) -> None:
     else:
         for line in plain_lines(table):
             typer.echo(line)
+
+
+def print_parts(
+    parts: Iterable[tuple[str, "Rows"]],
+    yielding: Callable[[tuple[str, ...]], int] = lambda heads: 0,
+) -> None:
+    """Print tables, each under its title, those without rows left out.
+
+    Args:
+        parts: titles, and heads, rows and numeric columns.
+        yielding: from the heads, which column gives way on a narrow terminal.
+    """
+    from gradatim.studies.tables import Table
+
+    for title, (heads, rows, numeric) in parts:
+        if rows:
+            typer.echo(f"\n{title}")
+            told = frozenset(numeric)
+            print_table(Table(title, heads, tuple(rows), told, yielding=yielding(heads)))
+
+
+def print_end(notes: Iterable[str], written: "Path | None") -> None:
+    """Print notes, and where the result was written to."""
+    typer.echo("")
+    print_wrapped([f"note: {note}" for note in notes])
+    if written is not None:
+        typer.echo(f"written: {written}")
 
 
 def plain_lines(table: "Table") -> list[str]:

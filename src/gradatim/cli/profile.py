@@ -122,8 +122,7 @@ def profile(
 
 def present(result: "ProfileResult", out: Path | None, as_json: bool) -> None:
     """Print findings, segments, label errors, the matrix, measures and notes."""
-    from gradatim.cli.output import print_json, print_table
-    from gradatim.studies.tables import Table
+    from gradatim.cli.output import print_end, print_json, print_parts
     from gradatim.workflows.profile_report import (
         error_rows,
         findings,
@@ -144,15 +143,8 @@ def present(result: "ProfileResult", out: Path | None, as_json: bool) -> None:
     ]
     if result.matrix is not None:
         parts.insert(0, ("Accuracy", matrix_rows(result.matrix)))
-    for title, (heads, rows, numeric) in parts:
-        if rows:
-            typer.echo(f"\n{title}")
-            print_table(Table(title, heads, tuple(rows), frozenset(numeric)))
-    typer.echo("")
-    for note in result.notes:
-        typer.echo(f"note: {note}")
-    if out is not None:
-        typer.echo(f"written: {out}")
+    print_parts(parts)
+    print_end(result.notes, out)
 
 
 def record(result: "ProfileResult", out: Path | None) -> dict[str, Any]:

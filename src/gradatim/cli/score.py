@@ -156,8 +156,7 @@ def _tell_progress(done: int, total: int, left: float) -> None:
 
 def present(result: "ScoreResult", out: Path | None, as_json: bool) -> None:
     """Print the measures, examples from easy to hard, what was compared, and notes."""
-    from gradatim.cli.output import print_json, print_table
-    from gradatim.studies.tables import Table
+    from gradatim.cli.output import print_end, print_json, print_parts
     from gradatim.workflows.score_report import (
         agreement_rows,
         decile_rows,
@@ -183,14 +182,8 @@ def present(result: "ScoreResult", out: Path | None, as_json: bool) -> None:
     if result.foretelling is not None:
         title = f"What foretells failures ({result.failures})"
         parts.append((title, foretelling_rows(result.foretelling)))
-    for title, (heads, rows, numeric) in parts:
-        typer.echo(f"\n{title}")
-        print_table(Table(title, heads, tuple(rows), frozenset(numeric), yielding=_yielding(heads)))
-    typer.echo("")
-    for note in result.notes:
-        typer.echo(f"note: {note}")
-    if out is not None:
-        typer.echo(f"written: {out}")
+    print_parts(parts, _yielding)
+    print_end(result.notes, out)
 
 
 def _yielding(heads: tuple[str, ...]) -> int:

@@ -72,8 +72,7 @@ def task_difficulty(
 
 def present(result: "TaskDifficultyResult", out: Path | None, as_json: bool) -> None:
     """Print the sentence, findings, sensitivity, both measures by error, and notes."""
-    from gradatim.cli.output import print_json, print_table, print_wrapped
-    from gradatim.studies.tables import Table
+    from gradatim.cli.output import print_end, print_json, print_parts, print_wrapped
     from gradatim.workflows.task_difficulty_report import (
         curve_rows,
         enemy_rows,
@@ -96,13 +95,8 @@ def present(result: "TaskDifficultyResult", out: Path | None, as_json: bool) -> 
     ]
     if result.rows is not None:
         parts.append(("Rows nearest to another class", enemy_rows(result.rows, SHOWN)))
-    for title, (heads, rows, numeric) in parts:
-        typer.echo(f"\n{title}")
-        print_table(Table(title, heads, tuple(rows), frozenset(numeric)))
-    typer.echo("")
-    print_wrapped([f"note: {note}" for note in result.notes])
-    if out is not None:
-        typer.echo(f"written: {out}")
+    print_parts(parts)
+    print_end(result.notes, out)
 
 
 def record(result: "TaskDifficultyResult", out: Path | None) -> dict[str, Any]:

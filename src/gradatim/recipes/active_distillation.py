@@ -21,8 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradatim.core.checks import check_range, check_same_length
 from gradatim.core.errors import InputError
 from gradatim.core.seeds import derive_seed, numpy_generator
-from gradatim.difficulty.prediction_uncertainty import entropy_difficulty
-from gradatim.difficulty.top_two_margin import top_two_margin
+from gradatim.difficulty.prediction_uncertainty import entropy_difficulty, top_two_margin
 from gradatim.recipes.soft_label_students import (
     Student,
     as_rows,

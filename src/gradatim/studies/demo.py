@@ -155,10 +155,10 @@ def render_demo(result: DemoResult) -> str:
     """The page that shows the profile and the study."""
     from markupsafe import Markup
 
+    from gradatim.workflows.figure_style import to_svg
     from gradatim.workflows.profile_figure import draw_profile
     from gradatim.workflows.profile_report import findings
     from gradatim.workflows.profile_result import REPORT_FILE
-    from gradatim.workflows.rerank_figure import to_svg
 
     profile, report = result.profile, report_path(result.folder, [result.outcome])
     return render(

@@ -19,7 +19,8 @@ from gradatim.workflows.easy_to_hard_candidates import Sampling
 from gradatim.workflows.easy_to_hard_result import RECORD_FILE, REPORT_FILE, EasyToHardResult
 from gradatim.workflows.easy_to_hard_run import Clock
 from gradatim.workflows.easy_to_hard_settings import EasyToHardSettings
-from gradatim.workflows.rerank_report import accuracy_rows, interval_text
+from gradatim.workflows.pages import interval_text
+from gradatim.workflows.rerank_report import accuracy_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.core.files import atomic_write, check_output_folder, check_writable
 from gradatim.core.io.tables import write_table
-from gradatim.workflows.rerank_figure import draw_curves, to_svg
+from gradatim.workflows.figure_style import to_svg
+from gradatim.workflows.pages import html_notes, html_page, html_table
+from gradatim.workflows.rerank_figure import draw_curves
 from gradatim.workflows.rerank_report import render_tables
 from gradatim.workflows.rerank_result import RerankResult, check_save
+from gradatim.workflows.saving import Reportable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,18 +29,9 @@ TABLES = {
 }
 RECORD_FILE, REPORT_FILE = "run.json", "report.html"
 
-_STYLE = """
-body { margin: 0 auto; max-width: 68em; padding: 2.5rem 1.5rem 4rem; color: #1d2430;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .94rem; }
-th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid #d5dae2;
-  font-weight: 400; } thead th { color: #5d6777; }
-.quiet { color: #5d6777; font-size: .9rem; } svg { width: 100%; height: auto; }
-"""
-
 
 @dataclass(frozen=True)
-class EasyToHardResult:
+class EasyToHardResult(Reportable):
     """How evaluators trained on easy problems choose among solutions of easy and hard ones.
 
     Attributes:
@@ -101,43 +95,26 @@ class EasyToHardResult:
         self.report(target / REPORT_FILE, overwrite=overwrite)
         return target
 
-    def report(
-        self, path: str | os.PathLike[str] = "easy-to-hard.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
-
-        Raises:
-            InputError: a file stands there and may not be replaced.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         title = "Evaluators trained on easy problems, judging hard ones"
-        with atomic_write(path, overwrite=overwrite) as stream:
-            stream.write(
-                "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-                "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-                f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
-                f"{self._body()}</body></html>\n"
-            )
-        return Path(path)
+        return html_page(title, f"<h1>{title}</h1>{self._overview()}")
 
-    def _repr_html_(self) -> str:
-        return self._body()
+    def _inputs(self) -> tuple[str, ...]:
+        return ()
 
-    def _body(self) -> str:
-        seconds = "".join(
-            f"<tr><td>{escape(name)}</td><td>{value:.1f} s</td></tr>"
-            for name, value in self.seconds.items()
-        )
-        notes = "".join(f"<p class='quiet'>Note: {escape(note)}.</p>" for note in self.notes)
+    def _overview(self) -> str:
+        settings = json.dumps(dict(self.settings), ensure_ascii=False)
+        seconds = [(name, f"{value:.1f} s") for name, value in self.seconds.items()]
+        curves = "Accuracy over the number of solutions"
         return "".join(
             (
-                f"<p class='quiet'>{escape(json.dumps(dict(self.settings), ensure_ascii=False))}"
-                f"</p>{notes}<h2>Easy and hard problems</h2>{render_tables(self.by_part)}",
-                f"<h2>Accuracy over the number of solutions</h2>{to_svg(self.figure())}",
+                f"<p class='quiet'>{escape(settings)}</p>{html_notes(self.notes)}",
+                f"<h2>Easy and hard problems</h2>{render_tables(self.by_part)}",
+                f"<h2>{curves}</h2>{to_svg(self.figure(), curves)}",
                 f"<h2>Likeliest solution</h2>{_html(self.greedy)}",
                 f"<h2>Evaluators</h2>{_html(self.evaluators)}",
                 f"<h2>By level</h2>{render_tables(self.by_level)}",
-                f"<h2>Time</h2><table>{seconds}</table>",
+                f"<h2>Time</h2>{html_table(('', ''), seconds, {1})}",
             )
         )
 

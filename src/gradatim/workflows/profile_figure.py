@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.workflows.rerank_figure import INK, LINE, MUTED, SERIES, SETTINGS
+from gradatim.workflows.figure_style import INK, LINE, MUTED, SERIES, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd

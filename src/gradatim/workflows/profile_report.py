@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gradatim.workflows.figure_style import to_svg
+from gradatim.workflows.pages import (
+    Rows,
+    html_costs,
+    html_notes,
+    html_page,
+    html_table,
+    interval_text,
+)
 from gradatim.workflows.profile_figure import Profiled, draw_profile
-from gradatim.workflows.rerank_figure import to_svg
-from gradatim.workflows.rerank_report import html_page, html_table, interval_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gradatim.metrics.supervision_gap import SupervisionGap
-
-Rows = tuple[tuple[str, ...], list[tuple[str, ...]], set[int]]
-"""Heads, rows, and which columns are numbers."""
 
 
 class Reported(Profiled, Protocol):
@@ -76,9 +80,7 @@ def render_profile(result: Reported) -> str:
         "chance. A measure that knows the label has an easy task; one that does not can be told "
         "before anybody has labelled a row.</p>"
     )
-    body.append("<h2>What was computed</h2><ul>")
-    body += [f"<li>{escape(line)}</li>" for line in result.costs]
-    body.append(f"</ul><p class='quiet'>All took {result.seconds:.1f} seconds.</p>")
+    body.append(html_costs(result.costs, result.seconds))
     return html_page("How far does easy training reach?", "".join(body))
 
 
@@ -95,7 +97,7 @@ def render_findings(result: Reported) -> str:
         body.append(html_table(*error_rows(result.label_errors)))
     else:
         body.append("<p>None was found.</p>")
-    body += [f"<p class='quiet'>Note: {escape(note)}.</p>" for note in result.notes]
+    body.append(html_notes(result.notes))
     return "".join(body)
 
 

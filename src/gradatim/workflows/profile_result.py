@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatim.core.files import atomic_path, atomic_write
 from gradatim.core.side_table import SideTable
 from gradatim.metrics.noise_crossing import NoiseCrossing
 from gradatim.metrics.supervision_gap import SupervisionGap
-from gradatim.workflows.saving import check_files
+from gradatim.workflows.saving import Reportable, check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,7 @@ REPORT_FILE, FIGURE_FILE, ROWS_FILE = "report.html", "profile.png", "difficulty.
 
 
 @dataclass(frozen=True)
-class ProfileResult:
+class ProfileResult(Reportable):
     """What a profile gives. All accuracies and probabilities are out-of-fold.
 
     Attributes:
@@ -106,30 +105,19 @@ class ProfileResult:
         inputs = self._inputs()
         target = check_profile_folder(folder, overwrite=overwrite, inputs=inputs)
         self.side_table().save(target / ROWS_FILE, overwrite=overwrite, inputs=inputs)
-        with atomic_path(target / FIGURE_FILE, overwrite=overwrite, inputs=inputs) as path:
-            self.figure().savefig(path, format="png", dpi=150)
+        self._save_picture(self.figure(), target / FIGURE_FILE, overwrite=overwrite)
         self.report(target / REPORT_FILE, overwrite=overwrite)
         return target
 
-    def report(
-        self, path: str | os.PathLike[str] = "report.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
-
-        Raises:
-            InputError: a file stands there and may not be replaced, or is the input.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         from gradatim.workflows.profile_report import render_profile
 
-        with atomic_write(path, overwrite=overwrite, inputs=self._inputs()) as stream:
-            stream.write(render_profile(self))
-        return Path(path)
+        return render_profile(self)
 
     def _inputs(self) -> list[str]:
         return [self.source] if self.is_file else []
 
-    def _repr_html_(self) -> str:
+    def _overview(self) -> str:
         from gradatim.workflows.profile_report import render_findings
 
         return render_findings(self)

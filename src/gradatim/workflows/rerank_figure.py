@@ -1,18 +1,15 @@
 """Curves of re-ranking: accuracy over the number of candidates, a panel a level."""
 
-import io
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from gradatim.core.errors import InputError
+from gradatim.workflows.figure_style import INK, LINE, SERIES, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-INK, MUTED, LINE = "#1d2430", "#5d6777", "#d5dae2"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5629b", "#c98a00", "#4aa3dc", "#8c6239")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MARKERS = {"majority": "D", "weighted": "o", "best_of_n": "^", "oracle": "x"}
 _LINES = {"best_of_n": ":", "oracle": "--"}
@@ -21,23 +18,6 @@ MOST_BANDS = 5
 
 MOST_PANELS = 9
 PANELS_A_ROW = 3
-
-SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gradatim",
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-}
 
 
 def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
@@ -75,18 +55,6 @@ def draw_curves(curve: "pd.DataFrame | None") -> "Figure":
             handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False
         )
     return figure
-
-
-def to_svg(figure: "Figure", label: str = "Accuracy over the number of candidates") -> str:
-    """A figure as inline SVG: same drawing, same bytes; the label tells what it shows."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context(SETTINGS):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    body = buffer.getvalue()
-    body = re.sub(r"<metadata>.*?</metadata>", "", body[body.index("<svg") :], flags=re.DOTALL)
-    return body.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def _title(level: object) -> str:

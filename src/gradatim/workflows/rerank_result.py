@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradatim.core.files import atomic_write
 from gradatim.core.io.tables import write_table
-from gradatim.workflows.saving import check_files
+from gradatim.workflows.saving import Reportable, check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ class RerankCounts:
 
 
 @dataclass(frozen=True)
-class RerankResult:
+class RerankResult(Reportable):
     """What re-ranking gives.
 
     Attributes:
@@ -142,25 +142,15 @@ class RerankResult:
         self.report(target / REPORT_FILE, overwrite=overwrite)
         return target
 
-    def report(
-        self, path: str | os.PathLike[str] = "rerank.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
-
-        Raises:
-            InputError: a file stands there and may not be replaced, or is the input.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         from gradatim.workflows.rerank_report import render_page
 
-        with atomic_write(path, overwrite=overwrite, inputs=self._inputs()) as stream:
-            stream.write(render_page(self))
-        return Path(path)
+        return render_page(self)
 
     def _inputs(self) -> list[str]:
         return [self.source] if self.is_file else []
 
-    def _repr_html_(self) -> str:
+    def _overview(self) -> str:
         from gradatim.workflows.rerank_report import render_tables
 
         return render_tables(self)

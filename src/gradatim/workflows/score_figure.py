@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.workflows.rerank_figure import INK, LINE, MUTED, SERIES, SETTINGS
+from gradatim.workflows.figure_style import INK, LINE, MUTED, SERIES, SETTINGS
 from gradatim.workflows.score_summary import histogram
 
 if TYPE_CHECKING:

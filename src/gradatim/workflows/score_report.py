@@ -4,9 +4,15 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Protocol
 
-from gradatim.workflows.profile_report import Rows
-from gradatim.workflows.rerank_figure import to_svg
-from gradatim.workflows.rerank_report import html_page, html_table, interval_text
+from gradatim.workflows.figure_style import to_svg
+from gradatim.workflows.pages import (
+    Rows,
+    html_costs,
+    html_notes,
+    html_page,
+    html_table,
+    interval_text,
+)
 from gradatim.workflows.score_figure import (
     Scored,
     draw_agreement,
@@ -61,9 +67,7 @@ def render_scores(result: Reported) -> str:
             f"<details{opened}><summary>{escape(name)}</summary>{html_table(*rows)}</details>"
         )
     body += _compared(result)
-    body.append("<h2>What was computed</h2><ul>")
-    body += [f"<li>{escape(line)}</li>" for line in result.costs]
-    body.append(f"</ul><p class='quiet'>All took {result.seconds:.1f} seconds.</p>")
+    body.append(html_costs(result.costs, result.seconds))
     return html_page("Which examples are hard?", "".join(body))
 
 
@@ -75,7 +79,7 @@ def render_overview(result: Reported) -> str:
         "<p class='quiet'>Every measure is higher where a row is harder; the column "
         f"<code>difficulty</code> holds {escape(result.measure)}.</p>"
     )
-    body += [f"<p class='quiet'>Note: {escape(note)}.</p>" for note in result.notes]
+    body.append(html_notes(result.notes))
     return "".join(body)
 
 

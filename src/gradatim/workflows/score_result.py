@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gradatim.core.errors import InputError
-from gradatim.core.files import atomic_path, atomic_write, check_output_folder, check_writable
+from gradatim.core.files import check_output_folder, check_writable
 from gradatim.core.io.table_files import file_format
 from gradatim.core.side_table import SideTable
-from gradatim.workflows.saving import check_files
+from gradatim.workflows.saving import Reportable, check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ TABLE_FILE, REPORT_FILE, FIGURE_FILE = "difficulty.parquet", "report.html", "sco
 
 
 @dataclass(frozen=True)
-class ScoreResult:
+class ScoreResult(Reportable):
     """How hard each row is. All measures are higher where a row is harder.
 
     Attributes:
@@ -122,27 +122,19 @@ class ScoreResult:
             return table
         folder = table.parent
         picture = folder / FIGURE_FILE
-        with atomic_path(picture, overwrite=overwrite, inputs=self.inputs) as path:
-            self.figure().savefig(path, format="png", dpi=150)
+        self._save_picture(self.figure(), picture, overwrite=overwrite)
         self.report(folder / REPORT_FILE, overwrite=overwrite)
         return folder
 
-    def report(
-        self, path: str | os.PathLike[str] = "report.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
+    def _inputs(self) -> tuple[str, ...]:
+        return self.inputs
 
-        Raises:
-            InputError: a file stands there and may not be replaced, or is an input.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         from gradatim.workflows.score_report import render_scores
 
-        with atomic_write(path, overwrite=overwrite, inputs=self.inputs) as stream:
-            stream.write(render_scores(self))
-        return Path(path)
+        return render_scores(self)
 
-    def _repr_html_(self) -> str:
+    def _overview(self) -> str:
         from gradatim.workflows.score_report import render_overview
 
         return render_overview(self)

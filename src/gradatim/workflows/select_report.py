@@ -4,7 +4,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.workflows.rerank_report import html_page, html_table
+from gradatim.workflows.pages import Rows, html_notes, html_page, html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +40,14 @@ def render_tables(result: Selected) -> str:
     """Strata, notes and the first rows."""
     body = [f"<p>{escape(result.sentence())}.</p>"]
     body.append(f"<h2>Strata</h2>{html_table(*strata_rows(result))}")
-    body += [f"<p class='quiet'>Note: {escape(note)}.</p>" for note in result.notes]
+    body.append(html_notes(result.notes))
     body.append(f"<h2>Rows</h2>{html_table(*first_rows(result.rows, SHOWN_ROWS))}")
     if len(result.rows) > SHOWN_ROWS:
         body.append(f"<p class='quiet'>and {len(result.rows) - SHOWN_ROWS:,} more</p>")
     return "".join(body)
 
 
-def strata_rows(result: Selected) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[int]]:
+def strata_rows(result: Selected) -> Rows:
     """Heads, rows and the numeric columns of the table of strata, ready to be set."""
     chosen = "Chosen" if result.unit == "rows" else "Responses"
     heads = ["Stratum", "What", "Pool", "Share", chosen, "Share"]
@@ -65,9 +65,7 @@ def strata_rows(result: Selected) -> tuple[tuple[str, ...], list[tuple[str, ...]
     return tuple(heads), rows, set(range(2, len(heads)))
 
 
-def first_rows(
-    rows: "pd.DataFrame", count: int
-) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[int]]:
+def first_rows(rows: "pd.DataFrame", count: int) -> Rows:
     """Heads and cells of the first rows, why they were chosen first of all."""
     reasons = [name for name in rows.columns if str(name).startswith("reason")]
     last = reasons[-1] if reasons else rows.columns[-1]

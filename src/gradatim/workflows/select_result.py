@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatim.core.files import atomic_write
 from gradatim.core.io.tables import write_table
+from gradatim.workflows.saving import Reportable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True)
-class SelectResult:
+class SelectResult(Reportable):
     """What a selection gives.
 
     Attributes:
@@ -69,25 +69,15 @@ class SelectResult:
         """
         return write_table(self.rows, path, overwrite=overwrite, inputs=self._inputs())
 
-    def report(
-        self, path: str | os.PathLike[str] = "select.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
-
-        Raises:
-            InputError: a file stands there and may not be replaced, or is the pool.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         from gradatim.workflows.select_report import render_page
 
-        with atomic_write(path, overwrite=overwrite, inputs=self._inputs()) as stream:
-            stream.write(render_page(self))
-        return Path(path)
+        return render_page(self)
 
     def _inputs(self) -> list[str]:
         return [self.source] if self.is_file else []
 
-    def _repr_html_(self) -> str:
+    def _overview(self) -> str:
         from gradatim.workflows.select_report import render_tables
 
         return render_tables(self)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradatim.difficulty.inductive_bias_tasks import PUBLISHED_TASKS, published_complexity
 from gradatim.difficulty.task_difficulty import TaskDifficulty
-from gradatim.workflows.rerank_figure import LINE, MUTED, SERIES, SETTINGS
+from gradatim.workflows.figure_style import LINE, MUTED, SERIES, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd

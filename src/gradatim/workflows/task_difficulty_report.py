@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from gradatim.difficulty.inductive_bias_tasks import PUBLISHED_TASKS, published_complexity
 from gradatim.difficulty.task_difficulty import TaskDifficulty
-from gradatim.workflows.rerank_figure import to_svg
-from gradatim.workflows.rerank_report import html_page, html_table
+from gradatim.workflows.figure_style import to_svg
+from gradatim.workflows.pages import Rows, html_costs, html_notes, html_page, html_table
 from gradatim.workflows.task_difficulty_figure import Drawn, draw_task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Rows = tuple[tuple[str, ...], list[tuple[str, ...]], set[int]]
-"""Heads, rows, and which columns are numbers."""
 
 TITLE = "How hard is this task?"
 SHOWN = 10
@@ -69,9 +66,7 @@ def render_task(result: Measured) -> str:
     if result.rows is not None:
         body.append("<h2>Rows nearest to another class</h2>")
         body.append(html_table(*enemy_rows(result.rows, SHOWN)))
-    body.append("<h2>What was computed</h2><ul>")
-    body += [f"<li>{escape(line)}</li>" for line in result.costs]
-    body.append(f"</ul><p class='quiet'>All took {result.seconds:.1f} seconds.</p>")
+    body.append(html_costs(result.costs, result.seconds))
     return html_page(TITLE, "".join(body))
 
 
@@ -79,7 +74,7 @@ def render_findings(result: Measured) -> str:
     """What matters first: the sentence, the findings, the notes."""
     body = [f"<p>{escape(result.measured.sentence())}</p>", "<h2>Findings</h2>"]
     body.append(html_table(("", ""), findings(result), set()))
-    body += [f"<p class='quiet'>Note: {escape(note)}.</p>" for note in result.notes]
+    body.append(html_notes(result.notes))
     return "".join(body)
 
 

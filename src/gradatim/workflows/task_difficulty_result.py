@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.core.errors import InputError
-from gradatim.core.files import atomic_path, atomic_write
 from gradatim.core.side_table import SideTable
 from gradatim.difficulty.task_difficulty import TaskDifficulty
-from gradatim.workflows.saving import check_files
+from gradatim.workflows.saving import Reportable, check_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,7 @@ REPORT_FILE, FIGURE_FILE, ROWS_FILE = "report.html", "task_difficulty.png", "dif
 
 
 @dataclass(frozen=True)
-class TaskDifficultyResult:
+class TaskDifficultyResult(Reportable):
     """What the measuring of a task gives.
 
     Attributes:
@@ -89,30 +88,19 @@ class TaskDifficultyResult:
         target = check_task_folder(folder, overwrite=overwrite, inputs=inputs)
         if self.rows is not None:
             self.side_table().save(target / ROWS_FILE, overwrite=overwrite, inputs=inputs)
-        with atomic_path(target / FIGURE_FILE, overwrite=overwrite, inputs=inputs) as path:
-            self.figure().savefig(path, format="png", dpi=150)
+        self._save_picture(self.figure(), target / FIGURE_FILE, overwrite=overwrite)
         self.report(target / REPORT_FILE, overwrite=overwrite)
         return target
 
-    def report(
-        self, path: str | os.PathLike[str] = "report.html", *, overwrite: bool = False
-    ) -> Path:
-        """Write one self-contained HTML page: no scripts, nothing fetched.
-
-        Raises:
-            InputError: a file stands there and may not be replaced, or is the input.
-            StorageError: it cannot be written.
-        """
+    def _page(self) -> str:
         from gradatim.workflows.task_difficulty_report import render_task
 
-        with atomic_write(path, overwrite=overwrite, inputs=self._inputs()) as stream:
-            stream.write(render_task(self))
-        return Path(path)
+        return render_task(self)
 
     def _inputs(self) -> list[str]:
         return [self.source] if self.is_file else []
 
-    def _repr_html_(self) -> str:
+    def _overview(self) -> str:
         from gradatim.workflows.task_difficulty_report import render_findings
 
         return render_findings(self)
