@@ -13,6 +13,7 @@ def token_log_probabilities(
     mask: torch.Tensor,
     *,
     only: torch.Tensor | None = None,
+    beginning: torch.Tensor | None = None,
     chunk_tokens: int = 1024,
 ) -> torch.Tensor:
     r"""Log-probability of each token given those before it, :math:`\log p(x_t \mid x_{<t})`.
@@ -26,11 +27,14 @@ def token_log_probabilities(
         ids: tokens, padded on either side, shape [B, T].
         mask: True where there is a token, shape [B, T].
         only: compute where this is True and give 0 elsewhere, shape [B, T]; None is everywhere.
+        beginning: tokens that stand before every row, which then has to be padded on the right;
+            read once by models that can, see
+            :meth:`~gradatim.language.causal_lm.CausalLM.behind`; shape [S].
         chunk_tokens: tokens whose logits are held at once.
 
     Returns:
         Shape [B, T], aligned with ``ids``, in float32 (float64 for such a model); 0 for padding
-        and for the first token of a row, which nothing predicts.
+        and for the first token of a row, which nothing in the row predicts.
 
     Raises:
         InputError: shapes that differ, or ``chunk_tokens`` below 1.
@@ -52,7 +56,8 @@ def token_log_probabilities(
     if only is not None:
         check_same_shape("only", only, "ids", ids)
         predicted = predicted & only.bool()[:, 1:]
-    hidden = model(ids, mask)[:, :-1][predicted]
+    states = model(ids, mask) if beginning is None else model.behind(beginning, ids, mask)
+    hidden = states[:, :-1][predicted]
     targets = ids[:, 1:][predicted]
     parts = [
         _chunk(model, some, tokens)

@@ -8,7 +8,7 @@ import torch
 
 from gradatim.core.checks import check_choice, check_range, check_same_length
 from gradatim.core.errors import InputError
-from gradatim.language.causal_lm import CausalLM, DecodingState
+from gradatim.language.causal_lm import CausalLM
 from gradatim.language.log_probabilities import token_log_probabilities
 from gradatim.language.sampling import right_padded
 
@@ -146,8 +146,8 @@ def _sums(
     for batch in _batches(prompts, options, batch_tokens):
         rows = [(one, place) for one in batch.questions for place in range(len(options[one]))]
         size = max(1, batch_tokens // batch.longest)
-        beginning = torch.tensor(list(prompts[batch.questions[0]][: batch.shared]))
-        behind = _Behind(model, beginning.long().to(model.device))
+        shared = list(prompts[batch.questions[0]][: batch.shared])
+        beginning = torch.tensor(shared, dtype=torch.long, device=model.device)
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             starts = [list(prompts[one][batch.shared :]) for one, _ in some]
@@ -156,32 +156,13 @@ def _sums(
             before = torch.tensor([len(begin) for begin in starts], device=ids.device)
             wanted = mask & (torch.arange(ids.shape[1], device=ids.device) >= before[:, None])
             read = token_log_probabilities(
-                behind, ids, mask, only=wanted, chunk_tokens=chunk_tokens
+                model, ids, mask, only=wanted, beginning=beginning, chunk_tokens=chunk_tokens
             ).sum(dim=1)
             dtype = read.dtype
             for (one, place), value in zip(some, read.tolist(), strict=True):
                 values[one][place] = value
     shape = (len(values), max(map(len, values), default=0))
     return _padded(values, -torch.inf, torch.empty(shape, dtype=dtype))
-
-
-class _Behind(CausalLM):
-    """A model all of whose sequences begin alike; it reads and gives what comes behind."""
-
-    def __init__(self, model: CausalLM, beginning: torch.Tensor) -> None:
-        super().__init__()
-        self.model, self.beginning = model, beginning
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.model.behind(self.beginning, ids, mask)
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.model.logits(hidden)
-
-    def begin(
-        self, ids: torch.Tensor, mask: torch.Tensor, copies: int, longest: int
-    ) -> tuple[torch.Tensor, DecodingState]:
-        raise NotImplementedError
 
 
 @dataclass
