@@ -46,7 +46,7 @@ $(VENV)/.demo: $(VENV)/.core
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install --constraint constraints.txt --editable '.[dev,llm,retrieval]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,llm,retrieval,lightning]'
 	@$(PIP) install --constraint constraints.txt --editable '.[tasks]' || \
 		echo "Going on without reasoning-gym, parts of which need a C compiler; its tests are skipped."
 	@touch $@

@@ -106,17 +106,29 @@ def test_self_paced_learns_at_the_end_of_an_epoch():
 
 
 def test_target_success_counts_what_is_recorded():
-    target = TargetSuccess(N, 4, weight=lambda rate: (rate < 0.5).float())
-    loader = CurriculumLoader(range(N), target, epochs=3)
-    for batch in loader:
-        target.record(loader.index, batch % 2 == 0)
-    missed = set(torch.nonzero(target.rates.rate < 0.5).flatten().tolist())
-    assert not missed  # not yet settled
-    drawn = {i for batch in loader for i in batch.tolist()}
-    missed = set(torch.nonzero(target.rates.rate < 0.5).flatten().tolist())
-    assert missed
-    assert drawn <= missed
-    assert all(i % 2 for i in missed)
+    def run(stop=None, state=None):
+        target = TargetSuccess(N, 4, weight=lambda rate: (rate < 0.5).float() + 0.01)
+        loader = CurriculumLoader(range(N), target, epochs=4)
+        if state is not None:
+            loader.load_state_dict(state)
+        seen = []
+        for _ in range(4):
+            for batch in loader:
+                seen.append(batch.tolist())
+                target.record(loader.index, batch % 2 == 0)
+                if loader.consumed == stop:
+                    return seen, copy.deepcopy(loader.state_dict()), target
+        return seen, None, target
+
+    whole, _, target = run()
+    rate = target.rates.rate
+    assert all(i % 2 for i in torch.nonzero(rate < 0.5).flatten().tolist())
+    assert np.mean([i % 2 for batch in whole[12:] for i in batch]) > 0.8
+    for stop in (4, 6, 15):
+        head, state, _ = run(stop)
+        tail, _, again = run(state=state)
+        assert head + tail == whole
+        assert torch.equal(again.rates.rate, rate)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

@@ -225,6 +225,8 @@ def test_bad_input(tmp_path):
         attach_curriculum(trainer, ShuffledBatches(EXAMPLES, 5))
     with pytest.raises(InputError, match=r"expected a Trainer of transformers.*got list"):
         attach_curriculum([], DIFFICULTY, order=easy_to_hard)
+    with pytest.raises(InputError, match="the 30 examples that the curriculum is for, got 22"):
+        attach_curriculum(trainer, ShuffledBatches(30, 4))
     attach_curriculum(trainer, OrderedBatches(range(EXAMPLES), 4))
     with pytest.raises(InputError, match="one without a curriculum"):
         attach_curriculum(trainer, DIFFICULTY, order=easy_to_hard)
@@ -235,6 +237,9 @@ def test_arguments_may_not_change_afterwards(tmp_path):
     attach_curriculum(trainer, DIFFICULTY, order=easy_to_hard)
     trainer.args.num_train_epochs = 5
     with pytest.raises(InputError, match=r"epochs: expected 3.* got 5"):
+        trainer.train()
+    trainer.train_dataset = data().select(range(8))
+    with pytest.raises(InputError, match="the 22 examples that the curriculum is for, got 8"):
         trainer.train()
 
 

@@ -1,7 +1,5 @@
 """TRL's SFT and DPO trainers see what the plan says, also after a resume."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -137,7 +135,8 @@ def test_dpo_resumes_exactly(tmp_path):
     assert same_weights(resumed.model, whole.model)
 
 
-@pytest.mark.parametrize("make", [dpo, partial(grpo, reward=lambda prompts, **_: [0.0])])
-def test_losses_that_cannot_be_read_are_refused(tmp_path, make):
-    with pytest.raises(InputError, match="keeps the losses of its examples to itself"):
-        attach_self_paced(make(tmp_path))
+def test_losses_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(InputError, match="DPOTrainer keeps the losses of its examples to itself"):
+        attach_self_paced(dpo(tmp_path))
+    with pytest.raises(InputError, match="use attach_target_success"):
+        attach_self_paced(grpo(tmp_path, lambda prompts, **_: [0.0]))

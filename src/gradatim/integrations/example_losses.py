@@ -176,6 +176,11 @@ def _check_readable(trainer: Any, losses: Losses | None) -> None:
         raise InputError("padding_free: expected False, to tell the losses of examples apart")
     kinds = {base.__name__ for base in type(trainer).__mro__}
     hidden = kinds & {"DPOTrainer", "RewardTrainer", "KTOTrainer", "GRPOTrainer", "RLOOTrainer"}
+    if hidden & {"GRPOTrainer", "RLOOTrainer"}:
+        raise InputError(
+            "trainer: expected Trainer or SFTTrainer; groups of generations have rewards, not "
+            "losses of their own: use attach_target_success"
+        )
     if hidden and losses is None:
         raise InputError(
             f"losses: expected a function(outputs, inputs) -> tensor [B], because {hidden.pop()} "

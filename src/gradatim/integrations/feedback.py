@@ -116,8 +116,8 @@ def load_curriculum(
     folder = checkpoint / FOLDER
     if not folder.is_dir():
         raise InputError(
-            f"{checkpoint}: holds no state of a curriculum; it was made without one, "
-            "so training cannot be taken up from it under a curriculum"
+            f"{checkpoint}: holds no state of a curriculum: it was made without one, or its "
+            "writing was cut off; resume from another checkpoint"
         )
     state = load_state(folder, "curriculum")
     check_settings(state["settings"], settings, str(checkpoint))

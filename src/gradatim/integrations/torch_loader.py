@@ -165,8 +165,8 @@ class CurriculumLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch = self.consumed // len(self)
+        self._synchronize()
         if self.feedback is not None and self._refreshed < epoch:
-            self.feedback.synchronize(gather_over_processes)
             self.feedback.refresh()
             self._refreshed = epoch
         drawn: deque[list[int]] = deque()
@@ -182,14 +182,14 @@ class CurriculumLoader:
             self._index = torch.tensor(drawn.popleft())
             self.consumed += 1
             yield batch
+            self._synchronize()
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches were handed out, and the curriculum's state; all processes call it.
 
         It holds tensors, numbers and text alone, so that ``torch.load`` reads it safely.
         """
-        if self.feedback is not None:
-            self.feedback.synchronize(gather_over_processes)
+        self._synchronize()
         skeleton, tensors = flatten_state(read_curriculum(self.plan, self.feedback))
         return {
             "consumed": self.consumed,
@@ -213,6 +213,11 @@ class CurriculumLoader:
         curriculum = restore_state(state["curriculum"], state["tensors"])
         write_curriculum(self.plan, self.feedback, curriculum)
         self.consumed, self._refreshed = int(state["consumed"]), int(state["refreshed"])
+
+    def _synchronize(self) -> None:
+        """Merge what was recorded, after each batch: when a state is read changes nothing then."""
+        if self.feedback is not None:
+            self.feedback.synchronize(gather_over_processes)
 
 
 def _noted(batches: Iterator[list[int]], drawn: deque[list[int]]) -> Iterator[list[int]]:

@@ -80,6 +80,19 @@ def check_difficulty(trainer: Any, difficulty: Sized) -> None:
         )
 
 
+def check_plan(trainer: Any, plan: Any) -> None:
+    """Check that a plan is one for the trainer's examples, if it tells how many it is for.
+
+    Raises:
+        InputError: it is for another number of examples.
+    """
+    n, planned = check_data(trainer), getattr(plan, "num_examples", None)
+    if planned is not None and planned != n:
+        raise InputError(
+            f"train_dataset: expected the {planned} examples that the curriculum is for, got {n}"
+        )
+
+
 def _check_order(args: Any) -> None:
     """Settings that put examples into an order, or batches, of their own."""
     if getattr(args, "packing", False):

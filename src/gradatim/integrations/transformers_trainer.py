@@ -27,6 +27,7 @@ from gradatim.integrations.positions import (
 from gradatim.integrations.trainer_checks import (
     check_data,
     check_difficulty,
+    check_plan,
     check_trainer,
     read_settings,
 )
@@ -129,6 +130,7 @@ class AttachedCurriculum:
         check_trainer(trainer)
         self.trainer = trainer
         self.plan, self.feedback = plan_and_feedback(curriculum)
+        check_plan(trainer, self.plan)
         self.settings = read_settings(trainer, trainer._get_train_sampler())
         self.sequence = TrainerSequence(self.plan, self.settings)
         self.sampler: Any = TrainerSampler(self.sequence)
@@ -265,7 +267,8 @@ class AttachedCurriculum:
         trainer.training_step, trainer.train = training_step, train_from
 
     def _check_unchanged(self) -> None:
-        """Refuse to train under settings the curriculum was not made for."""
+        """Refuse to train on data or under settings the curriculum was not made for."""
+        check_plan(self.trainer, self.plan)
         own_sampler = type(self.trainer)._get_train_sampler(self.trainer)
         now = asdict(read_settings(self.trainer, own_sampler))
         then = asdict(self.settings)
