@@ -26,7 +26,8 @@ bench: $(VENV)/.dev data  ## every benchmark, as ratios to the tool one would ot
 data: $(VENV)/.data  ## the data packages that studies read
 
 docs: $(VENV)/.docs  ## generated tables and the site in site/
-	$(BIN)/gradatim report --format markdown --out README.md
+	$(BIN)/gradatim report --format markdown --table papers --out README.md
+	$(BIN)/gradatim report --format markdown --out docs/verdicts.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and what runs have left

@@ -176,7 +176,7 @@ def test_the_atlas_is_refused_where_it_does_not_fit(refused, results):
 
 def test_arguments_are_checked(refused, results):
     assert "Did you mean html?" in refused("report", "--format", "htm")
-    assert "--table: expected verdicts or arms" in refused("report", "--table", "verdict")
+    assert "--table: expected verdicts, papers or arms" in refused("report", "--table", "verdict")
     assert "Did you mean npo" in refused("report", "nppo")
     assert "gradatim run npo" in refused("report", "npo")
     assert "no results with budget smoke" in refused("report", "--budget", "smoke")

@@ -7,6 +7,7 @@ import pytest
 
 from gradatim.studies.catalogue import catalogue, is_implemented
 from gradatim.studies.claims import Budget, Items, Measurement, SeedTable
+from gradatim.studies.exports import paper_markdown, verdict_markdown
 from gradatim.studies.ledger import Ledger, ledger_path
 from gradatim.studies.outcomes import load_outcomes
 from gradatim.studies.registry import load_study
@@ -38,11 +39,12 @@ def test_the_committed_ledger_holds_the_verdict_seeds(slug):
     assert set(range(10, 20)) <= set(ledger.seeds)
 
 
-def test_the_readme_shows_the_committed_verdicts():
-    from gradatim.studies.exports import verdict_markdown
-
+@pytest.mark.parametrize(
+    ("page", "text"), [("README.md", paper_markdown), ("docs/verdicts.md", verdict_markdown)]
+)
+def test_the_pages_show_the_committed_verdicts(page, text):
     outcomes, problems = load_outcomes(RESULTS, Budget("full"))
-    readme = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- verdicts -->")[1].split("<!-- /verdicts -->")[0]
+    written = (RESULTS.parent / page).read_text(encoding="utf-8")
+    shown = written.split("<!-- verdicts -->")[1].split("<!-- /verdicts -->")[0]
     assert problems == []
-    assert shown.strip() == verdict_markdown(outcomes).strip()
+    assert shown.strip() == text(outcomes).strip()

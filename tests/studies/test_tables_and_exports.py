@@ -133,6 +133,16 @@ def test_verdict_markdown(outcome):
     assert text.count("\n| ") == 6
 
 
+def test_paper_markdown(outcome):
+    text = exports.paper_markdown([outcome])
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 3 and rows[2].startswith(
+        f"| {SLUG} | {outcome.verdicts[0].claim.statement}"
+    )
+    marks = dict(re.findall(r"([✓✗≈?]) (\d+)", rows[2].rsplit("|", 2)[1]))
+    assert sum(map(int, marks.values())) == len(outcome.verdicts) > 1
+
+
 def test_markers_keep_the_rest_and_the_permissions(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("a\n<!-- verdicts --><!-- /verdicts -->z")

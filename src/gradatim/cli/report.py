@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gradatim.studies.outcomes import Outcome
 
 FORMATS = ("html", "markdown", "csv", "latex", "bibtex", "json")
-TABLES = ("verdicts", "arms")
+TABLES = ("verdicts", "papers", "arms")
 
 
 def report(
@@ -31,7 +31,11 @@ def report(
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS))] = "html",
     table: Annotated[
-        str, typer.Option(metavar="|".join(TABLES), help="Which table, where a format has one.")
+        str,
+        typer.Option(
+            metavar="|".join(TABLES),
+            help="Which table, where a format has one: every claim, a row a paper, or the arms.",
+        ),
     ] = "verdicts",
     budget: BudgetName = "full",
     overwrite: Annotated[
@@ -118,8 +122,7 @@ def render(outcomes: Sequence["Outcome"], form: str, table: str) -> str:
     from gradatim.studies import exports, tables
 
     if form == "csv":
-        verdicts = table == "verdicts"
-        make = tables.verdict_records if verdicts else tables.arm_records
+        make = tables.arm_records if table == "arms" else tables.verdict_records
         return exports.to_csv(make(outcomes))
     if form == "json":
         if table == "arms":
@@ -133,8 +136,10 @@ def render(outcomes: Sequence["Outcome"], form: str, table: str) -> str:
             for arms in tables.arm_tables(one.summaries)
         )
     if form == "latex":
-        return exports.to_latex(tables.verdict_table(outcomes))
-    return exports.verdict_markdown(outcomes)
+        make_table = tables.paper_table if table == "papers" else tables.verdict_table
+        return exports.to_latex(make_table(outcomes))
+    make_text = exports.paper_markdown if table == "papers" else exports.verdict_markdown
+    return make_text(outcomes)
 
 
 def titled(title: str, text: str, form: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gradatim.core.errors import InputError
 from gradatim.core.files import atomic_write, storage_error
 from gradatim.studies.numbers import MINUS, UNKNOWN
-from gradatim.studies.tables import Table, count_text, verdict_table
+from gradatim.studies.tables import Table, count_text, paper_table, verdict_table
 
 if TYPE_CHECKING:
     from gradatim.studies.outcomes import Outcome
@@ -34,8 +34,13 @@ def to_markdown(table: Table) -> str:
 
 
 def verdict_markdown(outcomes: Sequence[Outcome]) -> str:
-    """The verdicts as a Markdown table below a line that counts them, for a README."""
+    """The verdicts as a Markdown table below a line that counts them."""
     return f"{count_text(outcomes)}.\n\n{to_markdown(verdict_table(outcomes))}"
+
+
+def paper_markdown(outcomes: Sequence[Outcome]) -> str:
+    """One row a paper as a Markdown table below a line that counts the verdicts, for a README."""
+    return f"{count_text(outcomes)}.\n\n{to_markdown(paper_table(outcomes))}"
 
 
 def to_latex(table: Table) -> str:

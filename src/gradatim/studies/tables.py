@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,22 @@ def verdict_table(outcomes: Sequence[Outcome]) -> Table:
     )
 
 
+def paper_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row a paper: its first claim with verdict and estimate, and all its verdicts counted."""
+    rows = tuple(
+        (
+            outcome.paper.slug,
+            outcome.verdicts[0].claim.statement,
+            f"{MARKS[outcome.verdicts[0].status]} {outcome.verdicts[0].status}",
+            f"{estimate_text(outcome.verdicts[0])} {outcome.verdicts[0].claim.unit}".rstrip(),
+            _counted(status_counts([outcome]), words=False),
+        )
+        for outcome in outcomes
+    )
+    columns = ("Paper", "First claim", "Verdict", "Estimate [95% interval]", "All its claims")
+    return Table("Papers", columns, rows, frozenset({3}))
+
+
 def status_counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many claims have each verdict, in the order of :data:`MARKS`."""
     found: list[str] = [verdict.status for outcome in outcomes for verdict in outcome.verdicts]
@@ -113,9 +129,14 @@ def status_counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def count_text(outcomes: Sequence[Outcome]) -> str:
     """The verdicts counted, and how many of them stand after Holm's correction, if it was made."""
     counts = status_counts(outcomes)
-    told = ", ".join(f"{MARKS[status]} {n} {status}" for status, n in counts.items() if n)
+    told = _counted(counts)
     head = f"{_plural(sum(counts.values()), 'claim')} of {_plural(len(outcomes), 'paper')}"
     return f"{head}: {told}{_holm_text(outcomes)}" if told else "No results yet"
+
+
+def _counted(counts: Mapping[str, int], words: bool = True) -> str:
+    told = (f"{MARKS[s]} {n}" + (f" {s}" if words else "") for s, n in counts.items() if n)
+    return (", " if words else " ").join(told)
 
 
 def _holm_text(outcomes: Sequence[Outcome]) -> str:
