@@ -54,7 +54,7 @@ def test_a_level_that_does_not_parse(frame):
     levels = frame["level"].astype(object)
     levels[5] = "tricky"
     told = refused(frame.assign(level=levels.map(str)), level="level")
-    assert "column 'level': expected a finite number, got" in told and "row 0" in told
+    assert "data frame, row 5, column 'level': expected a level (a number, text with" in told
     assert "expected at least two levels, got 1" in refused(frame.assign(level=1), level="level")
 
 
@@ -63,7 +63,8 @@ def test_a_level_in_a_file_that_does_not_parse(frame, tmp_path):
     levels[5] = "tricky"
     frame.assign(level=levels).to_csv(tmp_path / "t.csv", index=False)
     told = refused(tmp_path / "t.csv", level="level")
-    assert "t.csv, line 7, column 'level': expected a finite number, got 'tricky'" in told
+    assert "t.csv, row 5, column 'level': expected a level (a number" in told
+    assert told.endswith("got 'tricky'")
 
 
 def test_strata_that_are_too_small(frame):
@@ -168,13 +169,32 @@ def test_columns_of_lists_and_of_dates(frame):
     assert any("column 'day' is left out" in note for note in result.notes)
 
 
-def test_a_level_word_that_is_none_names_the_words(frame):
-    frame["level"] = ["easy", "hard"] * 60
-    frame.loc[3, "level"] = "tough"
-    assert refused(frame, level="level") == (
-        "data frame, row 3, column 'level': expected easy, medium, hard (or a number in every "
-        "row), got 'tough'"
+def test_the_right_option_twice():
+    table = questions()
+    options = [list(one) for one in table["options"]]
+    place = table["answer"][2]
+    options[2][place - 1] = options[2][place]
+    told = refused(table.assign(label=table["answer"], options=options), options="options")
+    assert "row 2, column 'label': expected the right option once, got" in told
+
+
+def test_a_word_in_a_column_of_numbers_is_told(frame, tmp_path):
+    frame.astype({"a": object}).assign(a=frame["a"].where(frame.index != 9, "unknown")).to_csv(
+        tmp_path / "t.csv", index=False
     )
+    result = gradatim.profile(
+        tmp_path / "t.csv", label="label", measure="confidence", draws=2, encoder="tfidf"
+    )
+    note = "column 'a' holds numbers as text and is read as text, since row 9 holds 'unknown'"
+    assert note in result.notes
+
+
+def test_levels_are_read_as_score_reads_them(frame):
+    words = frame.assign(level=[f"Level {1 + row % 3}" for row in range(len(frame))])
+    assert len(gradatim.profile(words, label="label", level="level", draws=2).rows) == len(frame)
+    words.loc[3, "level"] = "tough"
+    told = refused(words, level="level")
+    assert "row 3, column 'level'" in told and "easy, medium or hard), got 'tough'" in told
 
 
 def test_a_measure_that_says_the_same_of_every_row_is_left_out_or_told():

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from gradatim.core.errors import InputError
-from gradatim.workflows.score_inputs import ScoreColumns, find_layout, parse_levels
+from gradatim.workflows.level_column import parse_levels
+from gradatim.workflows.score_inputs import ScoreColumns, find_layout
 from gradatim.workflows.score_texts import text_rows
 
 USER, SYSTEM = {"role": "user", "content": "hi"}, {"role": "system", "content": "be nice"}

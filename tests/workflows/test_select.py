@@ -114,6 +114,8 @@ def test_strata_of_numbers():
     assert three["told"][0] == "loss from 0 to 29"
     five = select(table, 30, by="loss", strata=5).strata
     assert five["pool"].tolist() == [20] * 5 and five["chosen"].tolist() == [6] * 5
+    levels = select({"grade": ["Level 1", "Level 3"] * 3}, 2, by="grade").strata
+    assert levels["stratum"].tolist() == ["1", "3"]
     levels = select({"grade": [1, 2, 3, 2, 1, 3]}, 3, by="grade").strata
     assert levels["stratum"].tolist() == ["1", "2", "3"]
 
@@ -208,7 +210,7 @@ def test_columns_of_an_earlier_selection_stay(table):
         (0, {"by": "level"}, "budget: expected a number in"),
         (5, {"by": "levle"}, "data frame: expected a column 'levle'.*Did you mean level"),
         (5, {"strata": "topics"}, "expected a column 'topics'"),
-        (5, {"by": "topic"}, "row 0, column 'topic': expected a finite number.*given as strata"),
+        (5, {"by": "topic"}, "row 0, column 'topic': expected a level.*given as strata"),
         (5, {"by": "level", "shares": {"tricky": 1}}, "shares: .* got 'tricky', which is empty"),
         (60, {"by": "level", "shares": {"hard": 1}}, "expected 60 rows of stratum 'hard'"),
         (5, {"by": "level", "shares": {"hard": -1}}, r"shares\['hard'\]: expected a number of at"),
@@ -249,14 +251,14 @@ def test_bad_input_is_one_clear_error(table, budget, options, told):
 
 
 def test_values_that_are_missing_or_no_numbers(table, tmp_path):
-    with pytest.raises(InputError, match="row 7, column 'fail_rate': expected a finite number"):
+    with pytest.raises(InputError, match="row 7, column 'fail_rate': expected a level"):
         select(
             table.assign(fail_rate=table["fail_rate"].where(table.index != 7)), 5, by="fail_rate"
         )
     table["level"].mask(table.index == 5, "tricky").to_frame().to_csv(
         tmp_path / "t.csv", index=False
     )
-    with pytest.raises(InputError, match=r"t\.csv, line \d+, column 'level': expected a finite"):
+    with pytest.raises(InputError, match=r"t\.csv, row 5, column 'level': expected a level"):
         select(tmp_path / "t.csv", 5, by="level")
     short = [*list(table["vector"][:3]), [1.0], *list(table["vector"][4:])]
     with pytest.raises(InputError, match="row 3, column 'vector': expected 4 numbers"):

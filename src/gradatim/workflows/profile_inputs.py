@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from gradatim.core.errors import InputError
 from gradatim.core.io.columns import count, is_number, is_text, missing_column, show
 from gradatim.core.io.table_sources import open_source
 from gradatim.core.io.tables import read_table
+from gradatim.workflows.level_column import parse_levels
 from gradatim.workflows.profile_options import Question, answer_positions, parse_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL_WORDS = {"easy": 0.0, "medium": 1.0, "hard": 2.0}
 _CATEGORIES = 50  # text of more different values, or of several words, is read as text
 _WORDS = 3.0
 _ID_DIGITS = 32
@@ -171,27 +172,9 @@ def _read(source: Any, columns: ProfileColumns) -> pa.Table:
     if columns.label in (columns.inputs or ()):
         raise InputError(f"input: expected columns other than the label, got {columns.label!r}")
     table = read_table(source, declared)
-    if columns.level is not None and not _is_words(table[columns.level]):
-        _check_words(table[columns.level], columns.level, there.name)
-        read_table(source, {columns.level: "number"})  # names the row that is no number
     if len(table) < 2:
         raise InputError(f"{there.name}: expected at least 2 rows, got {len(table)}")
     return table
-
-
-def _check_words(column: pa.ChunkedArray, name: str, source: str) -> None:
-    """Tell the row that is none of the level words, where most are."""
-    words = column.to_pylist() if is_text(column.type) else []
-    odd = [row for row, word in enumerate(words) if word not in LEVEL_WORDS]
-    if len(odd) * 2 < len(words):
-        raise InputError(
-            f"{source}, row {odd[0]}, column {name!r}: expected {', '.join(LEVEL_WORDS)} (or a "
-            f"number in every row), got {show(words[odd[0]])}"
-        )
-
-
-def _is_words(column: pa.ChunkedArray) -> bool:
-    return is_text(column.type) and set(column.unique().to_pylist()) <= LEVEL_WORDS.keys()
 
 
 def _check_same_columns(tables: Sequence[pa.Table], columns: ProfileColumns, name: str) -> None:
@@ -249,6 +232,7 @@ def _kinds(
             found[one] = {"numbers": "number", "true/false": "category"}.get(kind) or _text_kind(
                 table[one]
             )
+    notes += [_number_note(one, table[one]) for one in found if _nearly_numbers(table[one])]
     if constant:
         told = ", ".join(repr(one) for one in constant[:5])
         more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
@@ -257,6 +241,28 @@ def _kinds(
         told = f"only constant ones ({', '.join(constant[:5])})" if constant else "none"
         raise InputError(f"{name}: expected input columns that vary, got {told}")
     return found
+
+
+def _nearly_numbers(column: pa.ChunkedArray) -> bool:
+    """Whether text is a number in nine of ten places where something stands."""
+    if not is_text(column.type):
+        return False
+    told = [text for text in column.to_pylist() if text]
+    return sum(_is_number(text) for text in told[:1000]) > 0.9 * len(told[:1000])
+
+
+def _number_note(name: str, column: pa.ChunkedArray) -> str:
+    texts = enumerate(column.to_pylist())
+    odd = next((f"row {row} holds {show(one)}" for row, one in texts if not _is_number(one)), None)
+    told = f", since {odd}" if odd else ""
+    return f"column {name!r} holds numbers as text and is read as text{told}"
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _text_kind(column: pa.ChunkedArray) -> str:
@@ -339,13 +345,12 @@ def _levels(
 ) -> NDArray[np.float64] | None:
     if level is None:
         return None
-    found: list[float] = []
-    for table in tables:
-        if _is_words(table[level]):
-            found += [LEVEL_WORDS[one] for one in table[level].to_pylist()]
-        else:
-            found += read_table(table.select([level]), {level: "number"})[level].to_pylist()
-    levels = np.array(found)
+    levels = np.concatenate(
+        [
+            parse_levels(table[level], level, partial("{}, row {}".format, name))
+            for table, name in zip(tables, names, strict=True)
+        ]
+    )
     if len(np.unique(levels)) < 2:
         raise InputError(
             f"{names[0]}, column {level!r}: expected at least two levels, got {levels[0]:g} in "

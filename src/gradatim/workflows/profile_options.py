@@ -60,14 +60,16 @@ def answer_positions(
         source: the table's name.
 
     Raises:
-        InputError: options that lack the answer (the row is named).
+        InputError: options that lack the answer, or hold its text twice (the row is named).
 
     >>> answer_positions(["4", "B"], [("3", "4"), ("x", "y")], "answer", "data").tolist()
     [1, 1]
     """
     integers = all(isinstance(one, int) and not isinstance(one, bool) for one in labels)
     if integers and all(0 <= one < len(own) for one, own in zip(labels, questions, strict=True)):
-        return np.array(labels, dtype=np.int64)
+        positions = np.array(labels, dtype=np.int64)
+        _check_once(positions, questions, column, source)
+        return positions
     found = [_place(str(one).strip(), own) for one, own in zip(labels, questions, strict=True)]
     wrong = [row for row, place in enumerate(found) if place is None]
     if wrong and integers:  # meant as positions: the one that is none is to blame
@@ -79,7 +81,21 @@ def answer_positions(
             f"{source}, row {row}, column {column!r}: expected one of the options ({told}) or its "
             f"position from 0 to {len(own) - 1}, got {show(labels[row])}"
         )
-    return np.array(found, dtype=np.int64)
+    positions = np.array(found, dtype=np.int64)
+    _check_once(positions, questions, column, source)
+    return positions
+
+
+def _check_once(
+    positions: NDArray[np.int64], questions: Sequence[Question], column: str, source: str
+) -> None:
+    """Refuse questions with the right option in two places: choosing the other would be wrong."""
+    for row, (place, options) in enumerate(zip(positions, questions, strict=True)):
+        if options.count(options[place]) > 1:
+            raise InputError(
+                f"{source}, row {row}, column {column!r}: expected the right option once, got "
+                f"{show(options[place])} {options.count(options[place])} times among the options"
+            )
 
 
 def _place(text: str, options: Question) -> int | None:

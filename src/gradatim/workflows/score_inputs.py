@@ -1,25 +1,16 @@
 """Which columns of a data set hold what: conversations, prompts, pairs, texts, levels."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from gradatim.core.errors import InputError
-from gradatim.core.io.columns import is_list, is_text, missing_column, show
-from gradatim.workflows.profile_inputs import LEVEL_WORDS
-
-Place: TypeAlias = Callable[[int], str]
-"""How messages call a row, from its number in a part of the table."""
+from gradatim.core.io.columns import is_list, is_text, missing_column
 
 CONVERSATIONS = ("messages", "conversations")
 QUESTIONS = ("question", "problem", "instruction", "query", "prompt", "input", "text", "sentence")
 ANSWERS = ("solution", "answer", "response", "output", "completion", "target")
-_NUMBER = re.compile(r"(?<![\d.])-?\d+(?:\.\d+)?(?![\d.])")
 
 
 @dataclass(frozen=True)
@@ -160,49 +151,3 @@ def _holds_turns(table: pa.Table, name: str) -> bool:
         return bool(pa.types.is_struct(kind.value_type))
     first = next((one for one in table[name].to_pylist() if one), None)
     return is_text(kind) and isinstance(first, str) and first.lstrip().startswith("[{")
-
-
-def parse_levels(column: pa.ChunkedArray, name: str, place: Place) -> NDArray[np.float64]:
-    """Levels that people gave: numbers, text with one number, or easy, medium and hard.
-
-    Args:
-        column: the levels.
-        name: of the column.
-        place: names a row for messages.
-
-    Raises:
-        InputError: a level that cannot be read (the row is named).
-
-    >>> parse_levels(pa.chunked_array([["Level 3", "5"]]), "level", str).tolist()
-    [3.0, 5.0]
-    """
-    values = column.to_pylist()
-    known: dict[Any, float | None] = {}
-    found = np.empty(len(values))
-    for row, value in enumerate(values):
-        if value not in known:
-            known[value] = _level(value)
-        level = known[value]
-        if level is None:
-            raise InputError(
-                f"{place(row)}, column {name!r}: expected a level (a number, text with one number "
-                f"such as 'Level 3', or easy, medium or hard), got {show(value)}"
-            )
-        found[row] = level
-    return found
-
-
-def _level(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if word in LEVEL_WORDS:
-            return LEVEL_WORDS[word]
-        numbers = _NUMBER.findall(value)
-        return float(numbers[0]) if len(numbers) == 1 else None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None

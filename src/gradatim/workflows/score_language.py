@@ -17,7 +17,7 @@ from gradatim.language.loading import LanguageModel
 from gradatim.language.problems import Problem
 from gradatim.language.prompts import build_prompts, cut_response
 from gradatim.language.sampling import sample
-from gradatim.workflows.score_inputs import Place
+from gradatim.workflows.level_column import Place
 from gradatim.workflows.score_texts import TextRow
 
 Values = NDArray[np.float64]

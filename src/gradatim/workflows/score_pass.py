@@ -14,8 +14,9 @@ from gradatim.core.errors import InputError
 from gradatim.core.io.columns import show
 from gradatim.evaluators.answers import AnswerVerifier
 from gradatim.language.loading import LanguageModel
+from gradatim.workflows.level_column import parse_levels
 from gradatim.workflows.score_blocks import BlockStore, TableReader
-from gradatim.workflows.score_inputs import Layout, ScoreColumns, parse_levels
+from gradatim.workflows.score_inputs import Layout, ScoreColumns
 from gradatim.workflows.score_keys import RowKeys, prompt_key
 from gradatim.workflows.score_language import AttemptSettings, LanguageScorer, sample_attempts
 from gradatim.workflows.score_measures import TEXT_MEASURES, of_groups

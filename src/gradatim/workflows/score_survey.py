@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from gradatim.core.io.columns import is_number, is_text, show
+from gradatim.workflows.level_column import parse_levels
 from gradatim.workflows.score_blocks import TableReader
-from gradatim.workflows.score_inputs import Layout, ScoreColumns, parse_levels
+from gradatim.workflows.score_inputs import Layout, ScoreColumns
 from gradatim.workflows.score_texts import TextRow, text_rows
 
 MOST_CLASSES = 1000

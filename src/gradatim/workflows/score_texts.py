@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from gradatim.core.errors import InputError
 from gradatim.core.io.columns import show
-from gradatim.workflows.score_inputs import Layout, Place
+from gradatim.workflows.level_column import Place
+from gradatim.workflows.score_inputs import Layout
 
 Message: TypeAlias = tuple[str, str]
 """A role ("system", "user", "assistant"...) and what it says."""

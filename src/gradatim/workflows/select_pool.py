@@ -15,11 +15,11 @@ from gradatim.core.io.columns import is_list, is_number, is_text, missing_column
 from gradatim.core.io.table_sources import Source, open_source
 from gradatim.core.io.tables import iterate_table, read_table
 from gradatim.selection.stratified_draws import cutoffs_by_quantiles
+from gradatim.workflows.level_column import LEVEL_WORDS, is_level_words, parse_levels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL_WORDS = {"easy": 0.0, "medium": 1.0, "hard": 2.0}
 MOST_LEVELS = 10
 """With more different difficulties than these, strata are easy, medium and hard."""
 
@@ -96,7 +96,7 @@ def load_pool(
     size = len(table) if declared else _count(data, opened)
     difficulty = None
     if by is not None:
-        difficulty = _difficulty(needed, table, by)
+        difficulty = _difficulty(table, by, opened.name)
     matrix = None
     if columns is not None:
         matrix = _columns_matrix(table, columns, opened.name)
@@ -161,16 +161,12 @@ def _count(data: Any, opened: Source) -> int:
     return size
 
 
-def _difficulty(data: Any, table: pa.Table, by: str) -> NDArray[np.float64]:
-    column = table[by]
-    if is_text(column.type) and set(column.unique().to_pylist()) <= LEVEL_WORDS.keys():
-        return np.array([LEVEL_WORDS[word] for word in column.to_pylist()])
+def _difficulty(table: pa.Table, by: str, source: str) -> NDArray[np.float64]:
     try:
-        numbers = read_table(data, {by: "number"}, select=())[by]
+        return parse_levels(table[by], by, lambda row: f"{source}, row {row}")
     except InputError as error:
-        hint = "; a column of names can be given as strata" if is_text(column.type) else ""
+        hint = "; a column of names can be given as strata" if is_text(table[by].type) else ""
         raise InputError(f"{error}{hint}") from error
-    return np.asarray(numbers.to_numpy(), dtype=np.float64)
 
 
 def _strata(
@@ -191,7 +187,7 @@ def _strata(
             raise InputError("strata: expected a column of labels, or a difficulty to cut (by)")
         return None
     values = np.unique(difficulty)
-    words = is_text(table[by].type)
+    words = is_level_words(table[by])
     if strata is None and len(values) <= MOST_LEVELS:
         known = {number: word for word, number in LEVEL_WORDS.items()}
         names = [known[value] if words else f"{value:g}" for value in values]
