@@ -13,7 +13,23 @@ from gradatim.objectives.early_learning import early_learning_loss, early_learni
 from gradatim.objectives.multi_solution import multi_solution_loss
 from gradatim.objectives.policy_gradient import clipped_value, ppo_clip
 from gradatim.objectives.preference import dpo, win_rate_regression
+from gradatim.objectives.ranking import (
+    PairLoss,
+    PointLoss,
+    pairwise_ranking_loss,
+    pointwise_ranking_loss,
+)
 from gradatim.objectives.soft_targets import soft_target_cross_entropy
+from gradatim.objectives.spherical import (
+    mse,
+    mse_from_logits,
+    spherical_softmax,
+    spherical_softmax_from_logits,
+    taylor_softmax,
+    taylor_softmax_from_logits,
+    z_loss,
+    z_loss_from_logits,
+)
 from gradatim.objectives.token_rewards import token_reward_loss
 
 Inputs = Mapping[str, torch.Tensor]
@@ -100,6 +116,24 @@ def _solutions(generator: torch.Generator) -> Inputs:
     return {"nll": 5 * _uniform(generator, 6, 3), "lengths": 1 + 9 * _uniform(generator, 6, 3)}
 
 
+def _pairs_of_answers(generator: torch.Generator) -> Inputs:
+    negative = torch.randn(6, 3, dtype=torch.float64, generator=generator)
+    positive = negative.flatten()[:6] + _uniform(generator, 6)
+    return {"positive": positive, "negative": negative, "weights": _uniform(generator, 6)}
+
+
+def _answers(generator: torch.Generator) -> Inputs:
+    relevance = torch.randint(3, (6,), generator=generator)
+    scores = torch.randn(6, dtype=torch.float64, generator=generator)
+    return {"scores": scores, "relevance": relevance, "weights": _uniform(generator, 6)}
+
+
+def _sums_of_outputs(generator: torch.Generator) -> Inputs:
+    out_sum = torch.randn(6, dtype=torch.float64, generator=generator)
+    sq_sum = out_sum.square() / 2 + 1 + 5 * _uniform(generator, 6)
+    return {"target_out": _uniform(generator, 6), "sq_sum": sq_sum, "out_sum": out_sum}
+
+
 def _of_rows(nll: torch.Tensor, *, lengths: torch.Tensor, **options: Any) -> torch.Tensor:
     """The loss of several solutions where each row holds those of one problem."""
     group = torch.arange(len(nll)).repeat_interleave(nll.shape[1])
@@ -108,6 +142,48 @@ def _of_rows(nll: torch.Tensor, *, lengths: torch.Tensor, **options: Any) -> tor
 
 def _uniform(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.rand(shape, dtype=torch.float64, generator=generator)
+
+
+def _ranking_losses() -> dict[str, Objective]:
+    """The losses of rankers, of each kind."""
+    pairs: tuple[PairLoss, ...] = ("softmax", "cross_entropy", "hinge")
+    points: tuple[PointLoss, ...] = ("mse", "l1", "smooth_l1", "cross_entropy")
+    pairwise = {
+        f"pairwise ranking, {kind}": Objective(
+            partial(pairwise_ranking_loss, kind=kind),
+            _pairs_of_answers,
+            outputs=("positive", "negative"),
+        )
+        for kind in pairs
+    }
+    pointwise = {
+        f"pointwise ranking, {kind}": Objective(
+            partial(pointwise_ranking_loss, kind=kind), _answers, outputs=("scores",)
+        )
+        for kind in points
+    }
+    return pairwise | pointwise
+
+
+def _spherical_losses() -> dict[str, Objective]:
+    """The losses of the spherical family, of outputs and of their sums."""
+    losses: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+        "Taylor softmax": (taylor_softmax, taylor_softmax_from_logits),
+        "Z-loss": (partial(z_loss, a=0.5, b=1.0), partial(z_loss_from_logits, a=0.5, b=1.0)),
+        "spherical softmax": (
+            partial(spherical_softmax, eps=0.1),
+            partial(spherical_softmax_from_logits, eps=0.1),
+        ),
+        "squared error of a class": (mse, mse_from_logits),
+    }
+    full = {name: Objective(pair[1], _labelled) for name, pair in losses.items()}
+    sums = {
+        f"{name}, of sums": Objective(
+            partial(pair[0], num_classes=4), _sums_of_outputs, outputs=("target_out", "sq_sum")
+        )
+        for name, pair in losses.items()
+    }
+    return full | sums
 
 
 _PAIR = ("policy_chosen", "policy_rejected")
@@ -133,6 +209,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "preference optimization by win rate": Objective(
             partial(dpo, variant="win_rate"), _preferences_and_win_rates, outputs=_PAIR
         ),
+        **_ranking_losses(),
         "regression on win rates": Objective(win_rate_regression, _win_rates, outputs=("policy",)),
         "several solutions, all of them": Objective(_of_rows, _solutions, outputs=("nll",)),
         "several solutions, any of them": Objective(
@@ -145,6 +222,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         ),
         "soft bootstrapping": Objective(soft_bootstrapping, _labelled),
         "soft-target cross-entropy": Objective(soft_target_cross_entropy, _targeted),
+        **_spherical_losses(),
         "token reward loss": Objective(token_reward_loss, _token_rewards, weights="weights"),
     }
 )
