@@ -17,7 +17,6 @@ from gradatim.studies.data.letter_chains import (
     draw_letter_chains,
     off_by_one,
     read_steps,
-    reworded,
     scattered,
     steps_right,
     window,
@@ -117,13 +116,6 @@ def test_parts_are_tasks_of_their_own_with_right_solutions():
         "Z=4;A*2;B-5?",
         "A=1;B-5;C*6?",
     ]
-
-
-def test_rewording_changes_the_marks_alone():
-    text = "Y=3;Z+1?Z3+1=4#4."
-    assert len(reworded(text)) == len(text) and TOKENIZER.encode(reworded(text))
-    kept = [one for one in text if one not in ";=?#"]
-    assert [one for one in reworded(text) if one not in ",~!|"] == kept
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "-": lambda a, b: (a - b) % MODULUS,
     "*": lambda a, b: (a * b) % MODULUS,
 }
-_PLAIN, _REWORDED = ";=?#", ",~!|"
-TOKENIZER = CharacterTokenizer(f"{_DIGITS}{_LETTERS}+-*{_PLAIN}{_REWORDED}.")
+TOKENIZER = CharacterTokenizer(f"{_DIGITS}{_LETTERS}+-*;=?#.")
 END = TOKENIZER.encode(".")[0]
 
 
@@ -123,15 +122,6 @@ def draw_letter_chains(count: int, operations: int, seed: int, *keys: str) -> li
 def written(steps: Sequence[ChainStep]) -> str:
     """A solution as it is written, with its answer and its end."""
     return f"{';'.join(step.text for step in steps)}#{steps[-1].after}."
-
-
-def reworded(text: str) -> str:
-    """A text with other marks between its parts.
-
-    >>> reworded("A=1;B+2?")
-    'A~1,B+2!'
-    """
-    return text.translate(str.maketrans(_PLAIN, _REWORDED))
 
 
 def off_by_one(step: ChainStep, generator: torch.Generator | None = None) -> ChainStep:
