@@ -130,7 +130,8 @@ CLAIMS = (
         unit="accuracy",
     ),
     Claim(
-        "It gives more than rejection tuning, which spends the same easy answers on the generator.",
+        "Reinforcement learning (ReST-EM) gives more than rejection tuning, which spends the same "
+        "easy answers on the generator.",
         _gain(METHODS[0], TUNED),
         smallest_effect=0.02,
         unit="accuracy",
@@ -222,12 +223,13 @@ class Sizes:
 
 FULL = Sizes()
 DEMO = Sizes(
+    ChainSizes(rewards=3_000, reward_steps=200),
     strengths=STRENGTHS[:1],
     test=60,
     candidates=16,
-    problems=1_000,
+    problems=600,
     copies=8,
-    steps=200,
+    steps=100,
     methods=METHODS[:1],
     tuned_longer=False,
 )
