@@ -66,7 +66,7 @@ def test_responses(call, file):
         (("--budget", "900", "--by", "level"), "budget: expected at most 200"),
         (("--budget", "9", "--by", "levl"), "expected a column 'levl'"),
         (("--budget", "9", "--by", "level", "--shares", "hard"), "--shares: expected as in easy=1"),
-        (("--budget", "9", "--by", "topic"), "column 'topic': expected a finite number"),
+        (("--budget", "9", "--by", "topic"), "column 'topic': expected a level"),
         (("--budget", "9", "--method", "best"), "method: expected one of"),
         (("--budget", "9", "--method", "uniform", "--out", "p.csv"), "is an input of this job"),
         (("--budget", "9", "--method", "uniform", "--out", "c.txt"), "whose name ends in"),

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradatim.core.errors import InputError
@@ -32,10 +33,9 @@ def parse_levels(column: pa.ChunkedArray, name: str, place: Place) -> NDArray[np
     >>> parse_levels(pa.chunked_array([["Level 3", "5"]]), "level", str).tolist()
     [3.0, 5.0]
     """
-    encoded = pa.chunked_array(column).combine_chunks().dictionary_encode()
-    levels = np.array([_level(value) for value in encoded.dictionary.to_pylist()] + [np.nan])
-    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-    found = np.asarray(levels[codes], dtype=np.float64)
+    values = column.unique()
+    levels = np.array([_level(value) for value in values.to_pylist()], dtype=np.float64)
+    found = np.asarray(levels[pc.index_in(column, value_set=values).to_numpy()])
     if len(wrong := np.flatnonzero(~np.isfinite(found))):
         row = int(wrong[0])
         raise InputError(
