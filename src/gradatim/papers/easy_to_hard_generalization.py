@@ -9,18 +9,17 @@ They read the likelihood that a tuned copy of the generator gives to a step: a l
 last hidden state judges badly at this size.
 
 Controls: the generator's own log-probability as the score; tuning on easy problems for as many
-updates as reinforcement learning makes; rejection tuning, which spends the same easy answers on the
-generator, alone and re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths
-only. Stronger generators (65% and 90% of easy problems) show where the gain shrinks. What came of
-it: tuning longer on easy solutions gains as much as reinforcement learning does here, and PPO
-moves what is sampled more than what is likeliest.
+updates as reinforcement learning makes; rejection tuning on the same easy answers, alone and
+re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths only. Generators that
+solve 65% and 90% of easy problems show where the gain shrinks. Tuning longer on easy solutions
+gains as much as reinforcement learning here; PPO moves what is sampled more than what is likeliest.
 
-Settings were chosen on seeds 0 and 1, most on one of them. Trials: ReST-EM five (learning rate 5e-4
-or 1e-3, two or four responses a problem, threshold 0.5 or 0.9, with demonstrations or none, which
+Settings were chosen on seeds 0 and 1, most on one. Trials: ReST-EM five (learning rate 5e-4 or
+1e-3, two or four responses a problem, threshold 0.5 or 0.9, with demonstrations or none, which
 gains less); rejection tuning four of these; DPO four (rate 1e-5 to 1e-4, beta 0.1 to 1; at 1e-4 it
 collapsed; the setting here lies between two of them); PPO eight (rate 1e-4 to 1e-3, 64 or 128
-problems a round, weight and clipping of the value); tuning continued two (number of updates). PPO
-samples 1,024 responses 25 times, the others 18,000 twice.
+problems a round, weight and clipping of the value); tuning continued two (updates). PPO samples
+1,024 responses 25 times, the others 18,000 twice.
 """
 
 import copy
