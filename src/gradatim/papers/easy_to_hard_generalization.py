@@ -17,9 +17,9 @@ gains as much as reinforcement learning here; PPO moves what is sampled more tha
 Settings were chosen on seeds 0 and 1, most on one. Trials: ReST-EM five (learning rate 5e-4 or
 1e-3, two or four responses, threshold 0.5 or 0.9, with demonstrations or none, which gains less);
 rejection tuning four of these; DPO four (rate 1e-5 to 1e-4, beta 0.1 to 1; at 1e-4 it collapsed;
-the setting lies between two); PPO eight (rate 1e-4 to 1e-3, 64 or 128 problems a round, weight and
-clipping of the value); tuning continued two (updates). PPO samples 1,024 responses 25 times, the
-others 18,000 twice.
+the setting lies between two); PPO eight (rate 1e-4 to 1e-3, 64 or 128 problems a round, the value's
+weight and clipping); longer tuning two. PPO samples 1,024 responses 25 times, the others 18,000
+twice.
 """
 
 import copy
