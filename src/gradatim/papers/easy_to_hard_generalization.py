@@ -14,12 +14,11 @@ re-ranked; tuning on all levels (an oracle); pass@N, which counts valid paths on
 solve 65% and 90% of easy problems show where the gain shrinks. Tuning longer on easy solutions
 gains as much as reinforcement learning here; PPO moves what is sampled more than what is likeliest.
 
-Settings were chosen on seeds 0 and 1, most on one. Trials: ReST-EM five (learning rate 5e-4 or
-1e-3, two or four responses, threshold 0.5 or 0.9, with demonstrations or none, which gains less);
+Settings are from seeds 0 and 1, most from one. Trials: ReST-EM five (learning rate 5e-4 or 1e-3,
+two or four responses, threshold 0.5 or 0.9, with demonstrations or none, which gains less);
 rejection tuning four of these; DPO four (rate 1e-5 to 1e-4, beta 0.1 to 1; at 1e-4 it collapsed;
 the setting lies between two); PPO eight (rate 1e-4 to 1e-3, 64 or 128 problems a round, the value's
-weight and clipping); longer tuning two. PPO samples 1,024 responses 25 times, the others 18,000
-twice.
+weight and clipping); longer tuning two. PPO samples 25 times 1,024 responses, others twice 18,000.
 """
 
 import copy
