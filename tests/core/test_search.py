@@ -35,9 +35,12 @@ def brute_force(queries, corpus, k, metric, exclude=None):
     st.sampled_from([1, 3, 200]),
     st.sampled_from([None, 1, 7, 64, 150]),
     st.integers(0, 4),
+    st.sampled_from(["none", "bfloat16"]),
     st.data(),
 )
-def test_whole_numbers_equal_brute_force_with_ties(metric, seed, size, top, block, banned, data):
+def test_whole_numbers_equal_brute_force_with_ties(
+    metric, seed, size, top, block, banned, prefilter, data
+):
     """Scores of small whole numbers are exact, so order and ties must be as well."""
     rng = np.random.default_rng(seed)
     q, c = rng.integers(-2, 3, (5, 3)), rng.integers(-2, 3, (size, 3))
@@ -50,6 +53,7 @@ def test_whole_numbers_equal_brute_force_with_ties(metric, seed, size, top, bloc
         metric=metric,
         exclude=None if exclude is None else torch.tensor(exclude),
         block=block,
+        prefilter=prefilter,
     )
     scores, index = brute_force(q, c, k, metric, exclude)
     np.testing.assert_array_equal(found.index.numpy(), index)
@@ -176,7 +180,7 @@ def test_inputs_stay_as_they_are_and_outside_autograd():
 def test_a_tile_is_never_larger_than_it_says(monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        search, "_improve", lambda scores, index, tile, start: sizes.append(tile.shape)
+        search, "improve", lambda scores, index, tile, start: sizes.append(tile.shape)
     )
     top_k(torch.ones(600, 2), torch.ones(1000, 2), 3, block=300)
     assert max(rows for rows, _ in sizes) <= 512

@@ -5,17 +5,27 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gradatim.core.bfloat16_search import (
+    Bounds,
+    Candidates,
+    Rounded,
+    has_matrix_instructions,
+    key_below,
+    largest_error,
+    rounded,
+)
 from gradatim.core.checks import check_choice, check_range
 from gradatim.core.errors import InputError
+from gradatim.core.search_tiles import Embeddings, ban, improve, ordered, take
 
 Metric: TypeAlias = Literal["dot", "cosine", "l2"]
-Embeddings: TypeAlias = Tensor | NDArray[Any]
+Prefilter: TypeAlias = Literal["auto", "bfloat16", "none"]
 
-_GROUP_SIZES = (64, 32, 16, 8)  # neighbouring scores first looked at by their peak alone
-_RESCORED = 1 << 21  # numbers gathered at a time to compute distances from differences
+_RESCORED = 1 << 21  # numbers gathered at a time to compute scores of single rows
+_LARGE = 3e10  # multiplications from which a first pass in bfloat16 pays
+_HUGE = 1e18  # numbers of at most this size cannot overflow when they are rounded
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ def top_k(
     exclude: Tensor | None = None,
     block: int | None = None,
     device: torch.device | str | None = None,
+    prefilter: Prefilter = "auto",
 ) -> TopK:
     """Find the k corpus rows of highest score for every query, exactly.
 
@@ -49,9 +60,15 @@ def top_k(
     for ``l2`` and for float64 or integer input (but not on "mps", which has none). Equal scores
     are in the order of the corpus; scores that differ by rounding alone count as different.
 
+    A large float32 search by ``dot`` or ``cosine`` first multiplies in bfloat16 where the processor
+    has instructions for it, keeps every row that a bound on the error of rounding does not rule
+    out (`gradatim.core.bfloat16_search.candidate_bar`), and computes the scores of those again in
+    float32: the result is that of the float32 products but for scores closer than rounding.
+
     Beside input and output, memory holds one tile of scores (512 queries by ``block`` rows on a
-    CPU, 1024 by ``block`` elsewhere) and the rows of one tile; a memory-mapped corpus is read a
-    block at a time.
+    CPU, 1024 by ``block`` elsewhere) and the rows of one tile; with the first pass in bfloat16
+    also the queries in bfloat16 and ``2 k + 64`` candidates a query. A memory-mapped corpus is
+    read a block at a time.
 
     Args:
         queries: [Q, D] tensor or array of numbers; half precision is allowed.
@@ -62,6 +79,8 @@ def top_k(
             stands for none.
         block: corpus rows at a time; by default 8192 on a CPU, 65536 elsewhere, more for large k.
         device: where to compute; by default where the queries are.
+        prefilter: whether products are first taken in bfloat16: "auto" where it pays, "bfloat16"
+            or "none" always; on a CPU only.
 
     Returns:
         Scores and positions, on the queries' device.
@@ -75,18 +94,27 @@ def top_k(
     tensor([[2, 0]])
     """
     check_choice("metric", metric, ("dot", "cosine", "l2"))
+    check_choice("prefilter", prefilter, ("auto", "bfloat16", "none"))
     home = queries.device if isinstance(queries, Tensor) else torch.device("cpu")
     place = torch.device(device) if device is not None else home
     step = 512 if place.type == "cpu" else 1024
     width = block if block is not None else max(8192 if place.type == "cpu" else 65536, 16 * k)
     check_range("block", width, 1)
     _check_sizes(queries, corpus, k)
-    _check_numbers(queries, corpus, metric, step * 16, width)
+    largest = _check_numbers(queries, corpus, metric, step * 16, width)
     banned = None if exclude is None else _check_exclude(exclude, queries, corpus, k).to(place)
     wide = metric == "l2" or _needs_float64(queries) or _needs_float64(corpus)
     dtype = torch.float64 if wide and place.type != "mps" else torch.float32
     search = _Search(queries, corpus, metric, place, dtype)
-    scores, index = search.run(k, banned, step, width)
+    first_pass = prefilter == "bfloat16" or (
+        prefilter == "auto"
+        and float(len(queries)) * len(corpus) * queries.shape[1] >= _LARGE
+        and has_matrix_instructions()
+    )
+    if first_pass and search.can_round and (metric == "cosine" or largest < _HUGE):
+        scores, index = search.run_prefiltered(k, banned, 2 * step, width)
+    else:
+        scores, index = search.run(k, banned, step, width)
     return TopK(scores.to(home), index.to(home))
 
 
@@ -118,17 +146,83 @@ class _Search:
                 q = self._prepare(self.queries, part, centre)
                 tile = q @ rows.T if bias is None else torch.addmm(bias, q, rows.T)
                 if banned is not None:
-                    _ban(tile, banned[part] - start)
-                _improve(scores[part], index[part], tile, start)
+                    ban(tile, banned[part] - start)
+                improve(scores[part], index[part], tile, start)
         if self.metric == "l2":
             self._rescore(scores, index)
-        return _ordered(scores.to(torch.float32), index)
+        return ordered(scores.to(torch.float32), index)
+
+    @property
+    def can_round(self) -> bool:
+        """Whether a first pass in bfloat16 has a bound here."""
+        return self.metric != "l2" and self.dtype == torch.float32 and self.device.type == "cpu"
+
+    def run_prefiltered(
+        self, k: int, banned: Tensor | None, step: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """Search in bfloat16, and score what can be among the best k in float32."""
+        size, total = len(self.queries), len(self.corpus)
+        bounds = Bounds(0.0, 0.0, 0.0)
+        for start in range(0, total, width):
+            rows = self._prepare(self.corpus, slice(start, start + width))
+            bounds = bounds.widened(rounded(rows))
+        parts: list[tuple[slice, Rounded, Tensor]] = []
+        for first in range(0, size, step):
+            part = slice(first, first + step)
+            q = rounded(self._prepare(self.queries, part))
+            parts.append((part, q, largest_error(q, bounds)))
+        candidates = Candidates(size, k, min(2 * k + 64, total))
+        for start in range(0, total, width):
+            low = self._prepare(self.corpus, slice(start, start + width)).to(torch.bfloat16)
+            for part, q, error in parts:
+                candidates.add(part, q, error, low, start, None if banned is None else banned[part])
+        scores = torch.empty((size, k), dtype=self.dtype, device=self.device)
+        index = torch.empty((size, k), dtype=torch.int64, device=self.device)
+        crowded = []
+        for part, _, error in parts:
+            key, found, full = candidates.found(part, error)
+            best = ordered(self._rescored(part, key, found, error, k), found)
+            scores[part], index[part] = best[0][:, :k], best[1][:, :k]
+            crowded.append(full.nonzero()[:, 0] + part.start)
+        again = torch.cat(crowded)
+        if len(again):
+            chosen = take(self.queries, again, self.device, self.dtype)
+            search = _Search(chosen, self.corpus, self.metric, self.device, self.dtype)
+            own = None if banned is None else banned[again]
+            scores[again], index[again] = search.run(k, own, step, width)
+        return scores, index
+
+    def _rescored(self, part: slice, key: Tensor, found: Tensor, error: Tensor, k: int) -> Tensor:
+        """Scores in float32 of what can still be among the best k; minus infinity for the rest.
+
+        The k rows of highest rounded scores come first; the least of their scores then rules out
+        most others.
+        """
+        q = self._prepare(self.queries, part)
+        scores = torch.full(found.shape, -torch.inf, dtype=self.dtype, device=self.device)
+        scores[:, :k] = self._products(q, found[:, :k]).view(-1, k)
+        bar = key_below(scores[:, :k].amin(1) - error)
+        left = (found[:, k:] >= 0) & (key[:, k:] >= bar[:, None])
+        row, column = left.nonzero(as_tuple=True)
+        scores[row, column + k] = self._products(q.index_select(0, row), found[row, column + k])
+        return scores
+
+    def _products(self, queries: Tensor, found: Tensor) -> Tensor:
+        """Scores of corpus rows, [R, C] or [R] positions for [R, D] queries, flattened."""
+        each = found.shape[1] if found.ndim == 2 else 1
+        step = max(1, _RESCORED // (each * max(queries.shape[1], 1)))
+        scores = [queries.new_zeros(0)]
+        for first in range(0, len(queries), step):
+            own = found[first : first + step].reshape(-1)
+            rows = self._prepare(self.corpus, own).view(-1, each, queries.shape[1])
+            scores.append((rows * queries[first : first + step, None]).sum(2).flatten())
+        return torch.cat(scores)
 
     def _prepare(
         self, source: Embeddings, where: slice | Tensor, centre: Tensor | None = None
     ) -> Tensor:
         """Rows of a source as they enter the products."""
-        rows = _take(source, where, self.device, self.dtype)
+        rows = take(source, where, self.device, self.dtype)
         if centre is not None:
             return rows - centre
         if self.metric == "cosine":
@@ -146,7 +240,7 @@ class _Search:
         total = torch.zeros(self.corpus.shape[1], dtype=self.dtype, device=self.device)
         for start in range(0, len(self.corpus), width):
             part = slice(start, start + width)
-            total += _take(self.corpus, part, self.device, self.dtype).sum(0)
+            total += take(self.corpus, part, self.device, self.dtype).sum(0)
         return (total / len(self.corpus)).round()
 
     def _rescore(self, scores: Tensor, index: Tensor) -> None:
@@ -155,78 +249,10 @@ class _Search:
         step = max(1, _RESCORED // (k * dimensions))
         for first in range(0, len(index), step):
             part = slice(first, first + step)
-            found = _take(self.corpus, index[part].reshape(-1), self.device, self.dtype)
-            q = _take(self.queries, part, self.device, self.dtype)
+            found = take(self.corpus, index[part].reshape(-1), self.device, self.dtype)
+            q = take(self.queries, part, self.device, self.dtype)
             difference = found.view(len(q), k, dimensions) - q[:, None]
             scores[part] = -difference.square().sum(2)
-
-
-def _improve(scores: Tensor, index: Tensor, tile: Tensor, start: int) -> None:
-    """Merge a tile of scores into the running best of its queries, in place.
-
-    Most scores are never looked at alone: only groups of neighbours whose peak is above the
-    query's running k-th best are opened. A later row of equal score loses, hence strictly above.
-    """
-    k = scores.shape[1]
-    groups = _grouped(tile, k)
-    peaks = groups.amax(2)
-    bar = scores[:, -1]
-    opened = peaks > bar[:, None]
-    floor = torch.full_like(bar, -torch.inf)
-    if peaks.shape[1] > k and int(opened.sum()) > k * len(tile):
-        floor = peaks.topk(k, 1).values[:, -1]  # k groups reach this, so the tile's best k do
-        opened &= peaks >= floor[:, None]
-    row, group = opened.nonzero(as_tuple=True)
-    inner = groups[row, group]
-    entry, place = ((inner > bar[row, None]) & (inner >= floor[row, None])).nonzero(as_tuple=True)
-    if len(entry) == 0:
-        return
-    counts = row[entry].bincount(minlength=len(tile))
-    rows = counts.nonzero().squeeze(1)
-    local = ((counts > 0).cumsum(0) - 1)[row[entry]]
-    before = (counts.cumsum(0) - counts)[row[entry]]
-    column = torch.arange(len(entry), device=tile.device) - before
-    found = scores.new_full((len(rows), int(counts.max())), -torch.inf)
-    found[local, column] = inner[entry, place]
-    where = index.new_full(found.shape, -1)
-    where[local, column] = group[entry] * groups.shape[2] + place + start
-    merged = torch.cat([scores[rows], found], 1).sort(dim=1, descending=True, stable=True)
-    scores[rows] = merged.values[:, :k]
-    index[rows] = torch.cat([index[rows], where], 1).gather(1, merged.indices[:, :k])
-
-
-def _grouped(tile: Tensor, k: int) -> Tensor:
-    """View a tile as [rows, groups, size], with many more groups than k, padded at its end."""
-    width = tile.shape[1]
-    size = next((size for size in _GROUP_SIZES if width >= 2 * k * size), 1)
-    if width % size:
-        tile = torch.nn.functional.pad(tile, (0, size - width % size), value=-torch.inf)
-    return tile.view(len(tile), -1, size)
-
-
-def _ordered(scores: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort each row by descending score, then ascending index."""
-    index, order = index.sort(1)
-    scores, order = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return scores, index.gather(1, order)
-
-
-def _ban(tile: Tensor, columns: Tensor) -> None:
-    """Set the given columns of each row to minus infinity, in place, where they are in range."""
-    row, entry = ((columns >= 0) & (columns < tile.shape[1])).nonzero(as_tuple=True)
-    tile[row, columns[row, entry]] = -torch.inf
-
-
-def _take(
-    source: Embeddings, where: slice | Tensor, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Rows of a tensor or array (which may be mapped, read-only or of any number type)."""
-    if isinstance(source, Tensor):
-        where = where.to(source.device) if isinstance(where, Tensor) else where
-        return source[where].to(device, dtype)
-    chosen = source[where.cpu().numpy() if isinstance(where, Tensor) else where]
-    kind = np.float64 if dtype == torch.float64 else np.float32
-    return torch.from_numpy(chosen.astype(kind)).to(device)
 
 
 def _needs_float64(source: Embeddings) -> bool:
@@ -247,7 +273,8 @@ def _check_sizes(queries: Embeddings, corpus: Embeddings, k: int) -> None:
         raise InputError(f"k: expected 1 to {len(corpus)}, the size of the corpus, got {k}")
 
 
-def _check_numbers(queries: Embeddings, corpus: Embeddings, metric: Metric, *steps: int) -> None:
+def _check_numbers(queries: Embeddings, corpus: Embeddings, metric: Metric, *steps: int) -> float:
+    """Refuse numbers that cannot be scored; returns the largest absolute number."""
     largest = []
     for name, source, step in zip(("queries", "corpus"), (queries, corpus), steps, strict=True):
         largest.append(0.0)
@@ -266,6 +293,7 @@ def _check_numbers(queries: Embeddings, corpus: Embeddings, metric: Metric, *ste
         raise InputError(
             f"embeddings: expected numbers whose scores fit float32, got up to {max(largest):.3g}"
         )
+    return max(largest)
 
 
 def _absolute(part: Embeddings) -> Any:
