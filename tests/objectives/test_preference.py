@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from gradatim.core.errors import InputError
-from gradatim.objectives.preference import dpo, win_rate_regression
+from gradatim.objectives.preference import dpo, simpo, win_rate_regression
 
 
 def draw(seed, *shape):
@@ -187,3 +187,69 @@ def test_errors_of_the_regression():
         win_rate_regression(torch.zeros(3), torch.zeros(1), torch.zeros(3))
     with pytest.raises(InputError, match="beta"):
         win_rate_regression(torch.zeros(3), torch.zeros(3), torch.zeros(3), beta=-1.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_simpo_equals_trl(smoothing):
+    pytest.importorskip("trl", reason="compares with TRL's CPOTrainer")
+    try:
+        from trl.experimental.cpo import CPOTrainer
+    except ImportError:  # older versions keep it elsewhere
+        from trl import CPOTrainer
+    chosen, rejected, lengths, others = draw(1, 5)
+    lengths, others = lengths.abs().ceil(), others.abs().ceil()
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(device="cpu"),
+        loss_type="simpo",
+        alpha=0.0,
+        beta=2.5,
+        simpo_gamma=1.2,
+        label_smoothing=smoothing,
+    )
+    theirs = CPOTrainer.cpo_loss(trainer, chosen / lengths, rejected / others)[0]
+    ours = simpo(
+        chosen, rejected, lengths, others,
+        beta=2.5, target_margin=1.2, label_smoothing=smoothing, reduction="none",
+    )  # fmt: skip
+    torch.testing.assert_close(ours, theirs)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), beta=st.floats(0.01, 5), length=st.integers(1, 50))
+def test_simpo_at_equal_lengths_is_dpo_with_references_that_differ_by_the_margin(
+    seed, beta, length
+):
+    chosen, rejected, _, _ = draw(seed, 5)
+    lengths = torch.full_like(chosen, length)
+    reference = torch.full_like(chosen, 0.7 * length / beta)
+    torch.testing.assert_close(
+        simpo(chosen, rejected, lengths, lengths, beta=beta, target_margin=0.7),
+        dpo(chosen, rejected, reference, torch.zeros_like(chosen), beta=beta / length),
+    )
+
+
+def test_simpo_at_extreme_log_probabilities():
+    far, near = torch.tensor([-1e4], requires_grad=True), torch.tensor([0.0])
+    ones = torch.ones(1)
+    loss = simpo(far, near, 10 * ones, ones, beta=2.0, target_margin=0.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(2000.0)
+    assert far.grad.item() == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"beta": 0.0}, "beta"),
+        ({"target_margin": -0.1}, "target_margin"),
+        ({"label_smoothing": 0.6}, "label_smoothing"),
+        ({"policy_chosen": torch.zeros(3, 1)}, r"policy_chosen: expected shape \[B\]"),
+        ({"policy_rejected": torch.zeros(2)}, "policy_rejected: expected the shape"),
+        ({"chosen_lengths": torch.ones(1)}, "chosen_lengths: expected the shape"),
+        ({"rejected_lengths": torch.ones(4)}, "rejected_lengths: expected the shape"),
+    ],
+)
+def test_errors_of_simpo(wrong, message):
+    names = ("policy_chosen", "policy_rejected", "chosen_lengths", "rejected_lengths")
+    with pytest.raises(InputError, match=message):
+        simpo(**{**{name: torch.ones(3) for name in names}, **wrong})

@@ -27,6 +27,26 @@ def test_softmax_and_cross_entropy_of_several_negatives():
     torch.testing.assert_close(entropy, functional.cross_entropy(scores, first))
 
 
+def test_logistic_is_binary_cross_entropy_of_the_difference():
+    found = pairwise_ranking_loss(POSITIVE, NEGATIVE, kind="logistic")
+    difference = POSITIVE[:, None] - NEGATIVE
+    wanted = functional.binary_cross_entropy_with_logits(difference, torch.ones_like(difference))
+    torch.testing.assert_close(found, wanted)
+    one = pairwise_ranking_loss(POSITIVE, NEGATIVE[:, 0], kind="logistic")
+    entropy = pairwise_ranking_loss(POSITIVE, NEGATIVE[:, 0], kind="cross_entropy")
+    torch.testing.assert_close(one, entropy)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_self_normalized_weights_have_no_size(scale):
+    weights = torch.rand(8, dtype=torch.float64, generator=GENERATOR)
+    plain = pairwise_ranking_loss(POSITIVE, NEGATIVE, reduction="none")
+    found = pairwise_ranking_loss(POSITIVE, NEGATIVE, weights=scale * weights, self_normalize=True)
+    torch.testing.assert_close(found, (weights * plain).sum() / weights.sum())
+    none = pairwise_ranking_loss(POSITIVE, NEGATIVE, weights=0 * weights, self_normalize=True)
+    assert float(none) == 0.0
+
+
 @pytest.mark.parametrize("margin", [0.0, 1.0])
 def test_hinge_is_the_mean_of_margin_ranking_losses(margin):
     found = pairwise_ranking_loss(POSITIVE, NEGATIVE, kind="hinge", margin=margin)

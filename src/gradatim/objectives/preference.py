@@ -138,6 +138,66 @@ def win_rate_regression(
     return reduce((log_ratio - target).square(), reduction)
 
 
+def simpo(
+    policy_chosen: torch.Tensor,
+    policy_rejected: torch.Tensor,
+    chosen_lengths: torch.Tensor,
+    rejected_lengths: torch.Tensor,
+    *,
+    beta: float = 2.0,
+    target_margin: float = 1.0,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    r"""Simple preference optimization: mean log-probabilities a token, and no reference.
+
+    .. math:: z = \beta \left( \frac{\log \pi_w}{|y_w|} - \frac{\log \pi_l}{|y_l|} \right) - \gamma
+
+    .. math:: L = - (1 - \epsilon) \log \sigma(z) - \epsilon \log \sigma(-z)
+
+    Args:
+        policy_chosen: log-probability of the chosen response, summed over tokens, shape [B].
+        policy_rejected: of the rejected one, shape [B].
+        chosen_lengths: tokens of the chosen response, at least 1, shape [B].
+        rejected_lengths: tokens of the rejected one, shape [B].
+        beta: scale of the rewards, above 0.
+        target_margin: gamma, the difference of rewards that is aimed at, at least 0. The source
+            sets half of beta or a little more; TRL's ``simpo_gamma`` is this number.
+        label_smoothing: epsilon, the share of preferences that are taken to be swapped, in
+            [0, 0.5].
+        reduction: "mean", "sum" or "none".
+
+    Returns:
+        The loss, in float32 for half precision; shape [B] without reduction.
+
+    Raises:
+        InputError: the shapes differ, or a number is outside its range.
+
+    Source: Meng, Xia and Chen 2024, arXiv 2405.14734, equation 6; label smoothing as for
+    :func:`dpo`.
+
+    >>> simpo(torch.tensor([-4.0]), torch.tensor([-6.0]), torch.tensor([4]), torch.tensor([4]))
+    tensor(0.6931)
+    """
+    check_range("beta", beta, 0, open_low=True)
+    check_range("target_margin", target_margin, 0)
+    check_range("label_smoothing", label_smoothing, 0, 0.5)
+    check_shape("policy_chosen", policy_chosen, "B")
+    for name, values in (
+        ("policy_rejected", policy_rejected),
+        ("chosen_lengths", chosen_lengths),
+        ("rejected_lengths", rejected_lengths),
+    ):
+        check_same_shape(name, values, "policy_chosen", policy_chosen)
+    chosen = at_least_float32(policy_chosen) / chosen_lengths
+    margin = beta * (chosen - at_least_float32(policy_rejected) / rejected_lengths) - target_margin
+    loss = -functional.logsigmoid(margin)
+    if label_smoothing:
+        swapped = functional.logsigmoid(-margin)
+        loss = (1 - label_smoothing) * loss - label_smoothing * swapped
+    return reduce(loss, reduction)
+
+
 def _log_ratio(kind: str, policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """How much more likely the policy makes a response than the reference does."""
     check_same_shape(f"reference_{kind}", reference, f"policy_{kind}", policy)

@@ -10,7 +10,7 @@ from gradatim.core.checks import check_choice, check_range, check_same_shape, ch
 from gradatim.core.errors import InputError
 from gradatim.core.precision import at_least_float32
 
-PairLoss = Literal["softmax", "cross_entropy", "hinge"]
+PairLoss = Literal["softmax", "cross_entropy", "hinge", "logistic"]
 PointLoss = Literal["mse", "l1", "smooth_l1", "cross_entropy"]
 
 
@@ -21,6 +21,7 @@ def pairwise_ranking_loss(
     kind: PairLoss = "softmax",
     margin: float = 0.0,
     weights: Tensor | None = None,
+    self_normalize: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
     r"""Rank a relevant answer above K others.
@@ -30,7 +31,11 @@ def pairwise_ranking_loss(
     .. math::
         L_{softmax} = w (1 - p), \qquad
         L_{cross\ entropy} = - w \log p, \qquad
-        L_{hinge} = \frac{w}{K} \sum_k \max(0, \text{margin} - s^+ + s^-_k)
+        L_{hinge} = \frac{w}{K} \sum_k \max(0, \text{margin} - s^+ + s^-_k), \qquad
+        L_{logistic} = \frac{w}{K} \sum_k \log \bigl( 1 + e^{s^-_k - s^+} \bigr)
+
+    "logistic" is the loss of RankNet and of Bayesian personalized ranking; of one other answer it
+    is the cross-entropy.
 
     The mean is the weighted sum over the number of pairs, not over the sum of the weights. The
     released code multiplies the mean loss by the mean weight instead, which no longer tells easy
@@ -39,9 +44,11 @@ def pairwise_ranking_loss(
     Args:
         positive: scores of the relevant answers, shape [B].
         negative: scores of the others, shape [B], or [B, K].
-        kind: "softmax" (bounded: outliers pull little), "cross_entropy" or "hinge".
+        kind: "softmax" (bounded: outliers pull little), "cross_entropy", "hinge" or "logistic".
         margin: distance from which "hinge" is 0, at least 0; for "hinge" only.
-        weights: w of each pair, shape [B]; no gradient flows into them.
+        weights: w of each pair, at least 0, shape [B]; no gradient flows into them.
+        self_normalize: divide the weights by their mean first, so that the mean is over their sum
+            and their size does not act as a learning rate.
         reduction: "mean", "sum" or "none".
 
     Returns:
@@ -51,12 +58,13 @@ def pairwise_ranking_loss(
         InputError: shapes that do not fit, an unknown kind, or a margin below 0 or for another
             kind.
 
-    Source: MacAvaney et al. 2020, arXiv 2004.14269, section 3.1, and the authors' code.
+    Source: MacAvaney et al. 2020, arXiv 2004.14269, section 3.1, and the authors' code; "logistic":
+    Burges et al. 2005 (RankNet).
 
     >>> pairwise_ranking_loss(torch.tensor([2.0]), torch.tensor([2.0]))
     tensor(0.5000)
     """
-    check_choice("kind", kind, ("softmax", "cross_entropy", "hinge"))
+    check_choice("kind", kind, ("softmax", "cross_entropy", "hinge", "logistic"))
     check_range("margin", margin, 0.0)
     check_shape("positive", positive, "B")
     others = negative[:, None] if negative.ndim == 1 else negative
@@ -68,11 +76,13 @@ def pairwise_ranking_loss(
     right, wrong = at_least_float32(positive)[:, None], at_least_float32(others)
     if kind == "hinge":
         values = functional.relu(margin - right + wrong).mean(1)
+    elif kind == "logistic":
+        values = functional.softplus(wrong - right).mean(1)
     elif kind == "softmax":
         values = torch.cat([right, wrong], dim=1).softmax(1)[:, 1:].sum(1)
     else:
         values = -torch.cat([right, wrong], dim=1).log_softmax(1)[:, 0]
-    return reduce(_weighted(values, weights), reduction)
+    return reduce(_weighted(values, weights, self_normalize), reduction)
 
 
 def pointwise_ranking_loss(
@@ -127,8 +137,12 @@ def pointwise_ranking_loss(
     return reduce(_weighted(values, weights), reduction)
 
 
-def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+def _weighted(values: Tensor, weights: Tensor | None, self_normalize: bool = False) -> Tensor:
     if weights is None:
         return values
     check_same_shape("weights", weights, "values", values)
-    return values * weights.detach()
+    given = weights.detach()
+    if self_normalize:
+        mean = at_least_float32(given).mean()
+        given = given / torch.where(mean > 0, mean, 1.0)
+    return values * given

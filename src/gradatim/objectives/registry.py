@@ -9,15 +9,28 @@ from typing import Any
 import torch
 
 from gradatim.objectives.bootstrapping import hard_bootstrapping, soft_bootstrapping
+from gradatim.objectives.contrastive import (
+    info_nce,
+    info_nce_from_similarity,
+    simple_contrastive,
+)
+from gradatim.objectives.contrastive_blocks import blockwise_info_nce
+from gradatim.objectives.dense_retrieval import lambda_rank, star_loss
 from gradatim.objectives.early_learning import early_learning_loss, early_learning_regularizer
 from gradatim.objectives.multi_solution import multi_solution_loss
 from gradatim.objectives.policy_gradient import clipped_value, ppo_clip
-from gradatim.objectives.preference import dpo, win_rate_regression
+from gradatim.objectives.preference import dpo, simpo, win_rate_regression
 from gradatim.objectives.ranking import (
     PairLoss,
     PointLoss,
     pairwise_ranking_loss,
     pointwise_ranking_loss,
+)
+from gradatim.objectives.representation_forgetting import (
+    alignment_contrast,
+    bounded_recon,
+    extractor_unlearning_loss,
+    vae_loss,
 )
 from gradatim.objectives.soft_targets import soft_target_cross_entropy
 from gradatim.objectives.spherical import (
@@ -87,6 +100,12 @@ def _win_rates(generator: torch.Generator) -> Inputs:
     return {**responses, "win_rate": _uniform(generator, 6)}
 
 
+def _preferences_and_lengths(generator: torch.Generator) -> Inputs:
+    pair = {name: -5 * _uniform(generator, 6) for name in _PAIR}
+    lengths = ("chosen_lengths", "rejected_lengths")
+    return pair | {name: 1 + 9 * _uniform(generator, 6) for name in lengths}
+
+
 def _token_rewards(generator: torch.Generator) -> Inputs:
     weights = torch.randint(3, (6, 4), generator=generator).double()
     return {"logits": _logits(generator), "labels": _uniform(generator, 6, 4), "weights": weights}
@@ -128,6 +147,32 @@ def _answers(generator: torch.Generator) -> Inputs:
     return {"scores": scores, "relevance": relevance, "weights": _uniform(generator, 6)}
 
 
+def _lists(generator: torch.Generator) -> Inputs:
+    labels = torch.randint(3, (6, 4), generator=generator)
+    ranks = torch.rand(6, 4, generator=generator).argsort(1) + 1
+    mask = _uniform(generator, 6, 4) > 0.2
+    return {"scores": _logits(generator), "labels": labels, "ranks": ranks, "mask": mask}
+
+
+def _retrieved(generator: torch.Generator) -> Inputs:
+    query, positive = _logits(generator), _logits(generator)
+    hard = torch.randn(6, 2, 4, dtype=torch.float64, generator=generator)
+    return {"query": query, "positive": positive, "hard": hard}
+
+
+def _logits_by_name(names: tuple[str, ...], generator: torch.Generator) -> Inputs:
+    return {name: _logits(generator) for name in names}
+
+
+def _embeddings(generator: torch.Generator) -> Inputs:
+    return {name: _logits(generator) for name in ("query", "positive", "negatives")}
+
+
+def _similarities(generator: torch.Generator) -> Inputs:
+    negatives = torch.randn(6, 3, dtype=torch.float64, generator=generator)
+    return {"positive": _uniform(generator, 6), "negatives": negatives}
+
+
 def _sums_of_outputs(generator: torch.Generator) -> Inputs:
     out_sum = torch.randn(6, dtype=torch.float64, generator=generator)
     sq_sum = out_sum.square() / 2 + 1 + 5 * _uniform(generator, 6)
@@ -146,7 +191,7 @@ def _uniform(generator: torch.Generator, *shape: int) -> torch.Tensor:
 
 def _ranking_losses() -> dict[str, Objective]:
     """The losses of rankers, of each kind."""
-    pairs: tuple[PairLoss, ...] = ("softmax", "cross_entropy", "hinge")
+    pairs: tuple[PairLoss, ...] = ("softmax", "cross_entropy", "hinge", "logistic")
     points: tuple[PointLoss, ...] = ("mse", "l1", "smooth_l1", "cross_entropy")
     pairwise = {
         f"pairwise ranking, {kind}": Objective(
@@ -163,6 +208,49 @@ def _ranking_losses() -> dict[str, Objective]:
         for kind in points
     }
     return pairwise | pointwise
+
+
+def _contrastive_losses() -> dict[str, Objective]:
+    """The losses of embeddings, and of their similarities."""
+    outputs = ("query", "positive", "negatives")
+    kinds: dict[str, Callable[..., torch.Tensor]] = {
+        "InfoNCE": info_nce,
+        "InfoNCE, symmetric": partial(info_nce, symmetric=True),
+        "InfoNCE, in blocks": partial(blockwise_info_nce, block_rows=4),
+        "InfoNCE, in blocks, symmetric": partial(blockwise_info_nce, block_rows=4, symmetric=True),
+    }
+    of_similarities: dict[str, Callable[..., torch.Tensor]] = {
+        "InfoNCE, of similarities": info_nce_from_similarity,
+        "simple contrastive loss": simple_contrastive,
+    }
+    return {
+        name: Objective(partial(function, temperature=0.5), _embeddings, outputs=outputs)
+        for name, function in kinds.items()
+    } | {
+        name: Objective(function, _similarities, outputs=outputs[1:])
+        for name, function in of_similarities.items()
+    }
+
+
+def _forgetting_losses() -> dict[str, Objective]:
+    """The losses of representations that are to be forgotten or kept."""
+    losses: dict[str, tuple[Callable[..., torch.Tensor], tuple[str, ...]]] = {
+        "alignment contrast": (
+            alignment_contrast,
+            ("remaining", "remaining_before", "forgotten", "forgotten_before"),
+        ),
+        "bounded reconstruction error": (bounded_recon, ("representations", "rebuilt")),
+        "extractor unlearning": (
+            extractor_unlearning_loss,
+            ("remaining", "remaining_rebuilt", "forgotten", "forgotten_rebuilt"),
+        ),
+    }
+    made = ("representations", "rebuilt", "mean")  # no exponential of a variance is always finite
+    autoencoder = partial(_logits_by_name, (*made, "log_variance"))
+    return {
+        name: Objective(function, partial(_logits_by_name, names), outputs=names)
+        for name, (function, names) in losses.items()
+    } | {"variational autoencoder": Objective(vae_loss, autoencoder, outputs=made)}
 
 
 def _spherical_losses() -> dict[str, Objective]:
@@ -184,6 +272,17 @@ def _spherical_losses() -> dict[str, Objective]:
         for name, pair in losses.items()
     }
     return full | sums
+
+
+def _star_losses() -> dict[str, Objective]:
+    """Hard and random negatives, pooled and weighed."""
+    outputs = ("query", "positive", "hard")
+    return {
+        "hard and random negatives": Objective(star_loss, _retrieved, outputs=outputs),
+        "hard and weighed random negatives": Objective(
+            partial(star_loss, alpha=0.5), _retrieved, outputs=outputs
+        ),
+    }
 
 
 _PAIR = ("policy_chosen", "policy_rejected")
@@ -209,6 +308,12 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "preference optimization by win rate": Objective(
             partial(dpo, variant="win_rate"), _preferences_and_win_rates, outputs=_PAIR
         ),
+        "lambda rank, discounted gain": Objective(
+            partial(lambda_rank, gain="ndcg", cut=3), _lists, outputs=("scores",)
+        ),
+        "lambda rank, reciprocal rank": Objective(lambda_rank, _lists, outputs=("scores",)),
+        **_contrastive_losses(),
+        **_forgetting_losses(),
         **_ranking_losses(),
         "regression on win rates": Objective(win_rate_regression, _win_rates, outputs=("policy",)),
         "several solutions, all of them": Objective(_of_rows, _solutions, outputs=("nll",)),
@@ -220,9 +325,11 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             _solutions,
             outputs=("nll",),
         ),
+        "simple preference optimization": Objective(simpo, _preferences_and_lengths, outputs=_PAIR),
         "soft bootstrapping": Objective(soft_bootstrapping, _labelled),
         "soft-target cross-entropy": Objective(soft_target_cross_entropy, _targeted),
         **_spherical_losses(),
+        **_star_losses(),
         "token reward loss": Objective(token_reward_loss, _token_rewards, weights="weights"),
     }
 )
