@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradatim.studies.data.tasks import load_task as load_task
     from gradatim.workflows.easy_to_hard import evaluate_easy_to_hard as evaluate_easy_to_hard
+    from gradatim.workflows.mine import mine as mine
     from gradatim.workflows.profile import profile as profile
     from gradatim.workflows.rerank import rerank as rerank
     from gradatim.workflows.score import score as score
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 WORKFLOWS = {
     "evaluate_easy_to_hard": "gradatim.workflows.easy_to_hard",
     "load_task": "gradatim.studies.data.tasks",
+    "mine": "gradatim.workflows.mine",
     "profile": "gradatim.workflows.profile",
     "rerank": "gradatim.workflows.rerank",
     "score": "gradatim.workflows.score",

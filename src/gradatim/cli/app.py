@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 import gradatim
 from gradatim.cli.demo import demo
+from gradatim.cli.mine import mine
 from gradatim.cli.output import end_with
 from gradatim.cli.papers import papers
 from gradatim.cli.profile import profile
@@ -60,5 +61,9 @@ def top(
     """Easy-to-hard learning: find out how hard each example is, and put that to use."""
 
 
-for command in (demo, papers, show, run, report, score, select, rerank, profile, task_difficulty):
+COMMANDS = (
+    demo, papers, show, run, report, score, select, mine, rerank, profile, task_difficulty,
+)  # fmt: skip
+
+for command in COMMANDS:
     app.command()(command)
