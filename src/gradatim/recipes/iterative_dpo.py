@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
-from gradatim.core.checks import check_choice, check_range
+from gradatim.core.checks import check_choice, check_range, check_same_length
 from gradatim.core.errors import InputError
 from gradatim.core.seeds import derive_seed
+from gradatim.curriculum.orders import as_values
+from gradatim.evaluators.scorers import Prompts
 from gradatim.language.causal_lm import CausalLM
 from gradatim.language.log_probabilities import (
     sequence_log_probabilities,
@@ -18,6 +21,7 @@ from gradatim.language.log_probabilities import (
 from gradatim.language.reading import read_responses
 from gradatim.language.response_examples import PreferenceExamples
 from gradatim.language.sampling import Responses
+from gradatim.mining.ranked_pairs import ranked_pairs
 from gradatim.objectives.preference import dpo
 from gradatim.recipes.policy_improvement import (
     Optimizers,
@@ -89,6 +93,89 @@ class PreferenceTuning:
 _SIDES = ("chosen", "rejected")
 
 
+def referenced_pairs(
+    reference: CausalLM,
+    prompts: Prompts,
+    chosen: Responses,
+    rejected: Responses,
+    *,
+    dtype: torch.dtype | None = None,
+) -> PreferenceExamples:
+    """Pairs with their log-probabilities under a reference, which need not be kept after that.
+
+    Args:
+        reference: the language model; it is read in evaluation mode and left as it is.
+        prompts: token ids of each prompt.
+        chosen: the preferred responses.
+        rejected: the others, in the same order.
+        dtype: precision that is read in: that of training, or the two will not be comparable;
+            None takes :func:`gradatim.core.precision.default_dtype`.
+
+    Returns:
+        The pairs, with the columns ``chosen_reference`` and ``rejected_reference``, which
+        :class:`PreferenceTuning` reads.
+
+    Raises:
+        InputError: as for :class:`gradatim.language.response_examples.PreferenceExamples`.
+
+    >>> from gradatim.language.sampling import as_responses
+    >>> from gradatim.networks.decoder import SmallDecoder
+    >>> model = SmallDecoder(10, hidden_size=8, layers=1)
+    >>> pairs = referenced_pairs(model, [[5]], as_responses([[6, 7]]), as_responses([[8]]))
+    >>> pairs.rows["chosen_reference"].shape
+    torch.Size([1])
+    """
+    read = partial(token_log_probabilities, reference)
+    logs = {
+        f"{side}_reference": read_responses(reference, read, prompts, some, dtype=dtype).sum(dim=1)
+        for side, some in zip(_SIDES, (chosen, rejected), strict=True)
+    }
+    return PreferenceExamples(prompts, chosen, rejected, rows=logs)
+
+
+def rated_pairs(
+    responses: Responses,
+    ratings: torch.Tensor,
+    *,
+    mode: str = "best_vs_rest",
+    min_gap: float = 0.0,
+) -> tuple[Responses, Responses, torch.Tensor]:
+    """Pair better with worse responses to the same prompt, whose numbers may differ.
+
+    Args:
+        responses: several to each prompt.
+        ratings: higher = better, shape [R].
+        mode: as for :func:`gradatim.mining.ranked_pairs.ranked_pairs`.
+        min_gap: the smallest difference of ratings that a pair must have.
+
+    Returns:
+        The preferred responses, the others, and the difference of their ratings, shape [P].
+
+    Raises:
+        InputError: a rating that is not finite, or as for ``ranked_pairs``.
+
+    >>> from gradatim.language.sampling import as_responses
+    >>> three = as_responses([[5], [6], [7]]).select(torch.tensor([0, 1, 2]))
+    >>> same = Responses(torch.zeros(3, dtype=torch.long), three.tokens, three.lengths,
+    ...                  three.log_probabilities, three.finished)
+    >>> chosen, rejected, gap = rated_pairs(same, torch.tensor([1.0, 3.0, 2.0]))
+    >>> chosen.lists(), rejected.lists(), gap.tolist()
+    ([[6], [6]], [[5], [7]], [2.0, 1.0])
+    """
+    values = torch.from_numpy(as_values("ratings", ratings).astype(np.float64))
+    check_same_length(responses=responses, ratings=values)
+    groups, row = responses.prompt.cpu(), torch.arange(len(values))
+    prompts, group = torch.unique(groups, return_inverse=True)
+    place = group_ranks(group, -row.double())
+    width = int(place.max()) + 1 if len(place) else 0
+    table = values.new_full((len(prompts), width), torch.nan)
+    rows = torch.full(table.shape, -1)
+    table[group, place], rows[group, place] = values, row
+    pairs = ranked_pairs(table, mode=mode, min_gap=min_gap)
+    chosen, rejected = pairs.of(rows)
+    return responses.select(chosen), responses.select(rejected), pairs.gap
+
+
 @dataclass
 class IterativeDPO:
     r"""Each round: sample, pair good with bad responses, prefer the good ones.
@@ -156,19 +243,9 @@ class IterativeDPO:
         """One round; see :class:`gradatim.recipes.policy_improvement.Method`."""
         responses = run.sample(run.prompts, number)
         pairs, figures = self.choose(run, responses)
-        read = partial(token_log_probabilities, run.policy)
-        sides = {}
-        for side, rows in zip(_SIDES, pairs.T, strict=True):
-            chosen = responses.select(rows)
-            logs = read_responses(
-                run.policy, read, run.prompts, chosen, dtype=run.reading_dtype()
-            ).sum(dim=1)
-            sides[side] = (chosen, logs)
-        examples = PreferenceExamples(
-            run.prompts,
-            sides["chosen"][0],
-            sides["rejected"][0],
-            rows={f"{side}_reference": logs for side, (_, logs) in sides.items()},
+        chosen, rejected = (responses.select(rows) for rows in pairs.T)
+        examples = referenced_pairs(
+            run.policy, run.prompts, chosen, rejected, dtype=run.reading_dtype()
         )
         result = fit(
             run.policy,
