@@ -44,6 +44,13 @@ from gradatim.objectives.spherical import (
     z_loss_from_logits,
 )
 from gradatim.objectives.token_rewards import token_reward_loss
+from gradatim.objectives.unlearning import (
+    dpo_to_refusal,
+    gradient_ascent,
+    kto_forget,
+    npo,
+    retain_kl,
+)
 
 Inputs = Mapping[str, torch.Tensor]
 
@@ -104,6 +111,30 @@ def _preferences_and_lengths(generator: torch.Generator) -> Inputs:
     pair = {name: -5 * _uniform(generator, 6) for name in _PAIR}
     lengths = ("chosen_lengths", "rejected_lengths")
     return pair | {name: 1 + 9 * _uniform(generator, 6) for name in lengths}
+
+
+def _forgotten(generator: torch.Generator) -> Inputs:
+    return {name: -5 * _uniform(generator, 6) for name in ("logp", "reference_logp")}
+
+
+def _forgotten_and_lengths(generator: torch.Generator) -> Inputs:
+    return {**_forgotten(generator), "lengths": 1 + 9 * _uniform(generator, 6)}
+
+
+def _forgotten_tokens(generator: torch.Generator) -> Inputs:
+    return {"logp": -5 * _uniform(generator, 6, 4), "mask": _uniform(generator, 6, 4) > 0.3}
+
+
+def _refused(generator: torch.Generator) -> Inputs:
+    names = ("refusal_logp", "forget_logp", "reference_refusal", "reference_forget")
+    return {name: -5 * _uniform(generator, 6) for name in names}
+
+
+def _kept_tokens(generator: torch.Generator) -> Inputs:
+    logits = torch.randn(6, 4, 3, dtype=torch.float64, generator=generator)
+    reference = logits + torch.randn(6, 4, 3, dtype=torch.float64, generator=generator)
+    mask = _uniform(generator, 6, 4) > 0.3
+    return {"logits": logits, "reference_logits": reference, "mask": mask}
 
 
 def _token_rewards(generator: torch.Generator) -> Inputs:
@@ -285,6 +316,27 @@ def _star_losses() -> dict[str, Objective]:
     }
 
 
+def _unlearning_losses() -> dict[str, Objective]:
+    """The losses that make a language model forget, and the one that makes it keep the rest."""
+    tokens = Objective(gradient_ascent, _forgotten_tokens, outputs=("logp",), weights="mask")
+    refusals = ("refusal_logp", "forget_logp")
+    of_sequences: dict[str, Callable[..., torch.Tensor]] = {
+        "negative preference optimization": npo,
+        "undesired responses": partial(kto_forget, kl=0.3),
+    }
+    return {
+        name: Objective(function, _forgotten, outputs=("logp",))
+        for name, function in of_sequences.items()
+    } | {
+        "divergence from the model before": Objective(retain_kl, _kept_tokens, weights="mask"),
+        "gradient ascent on tokens": tokens,
+        "negative preference optimization, a token": Objective(
+            npo, _forgotten_and_lengths, outputs=("logp",)
+        ),
+        "preference for a refusal": Objective(dpo_to_refusal, _refused, outputs=refusals),
+    }
+
+
 _PAIR = ("policy_chosen", "policy_rejected")
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
@@ -331,5 +383,6 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         **_spherical_losses(),
         **_star_losses(),
         "token reward loss": Objective(token_reward_loss, _token_rewards, weights="weights"),
+        **_unlearning_losses(),
     }
 )
