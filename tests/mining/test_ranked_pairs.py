@@ -21,7 +21,7 @@ def by_hand(table, mode, min_gap):
     for prompt, row in enumerate(table):
         ranked = sorted(
             (column for column, rating in enumerate(row) if not math.isnan(rating)),
-            key=lambda column: -row[column],  # noqa: B023
+            key=lambda column: -row[column],
         )
         pairs = list(itertools.combinations(ranked, 2))
         if mode != "all":

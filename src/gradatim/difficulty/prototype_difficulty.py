@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from gradatim.core.checks import check_choice, check_range
 from gradatim.core.errors import InputError
-from gradatim.core.search import Embeddings, top_k
+from gradatim.core.search import top_k
+from gradatim.core.search_tiles import Embeddings
 
 PrototypeMetric: TypeAlias = Literal["cosine", "euclidean"]
 
