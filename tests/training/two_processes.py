@@ -87,3 +87,5 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    if torch.distributed.is_initialized():  # threads left to the interpreter's end may abort it
+        torch.distributed.destroy_process_group()
