@@ -5,7 +5,7 @@ from rich.console import Console
 
 from gradatim.cli.output import print_table
 from gradatim.cli.papers import paper_table
-from gradatim.studies.catalogue import catalogue
+from gradatim.studies.catalogue import catalogue, studies
 from gradatim.studies.outcomes import load_outcomes
 from tests.cli.conftest import SLUG
 from tests.studies.synthetic_results import write_ledger
@@ -18,7 +18,7 @@ def test_papers_as_plain_text_are_whole(call, results):
     result = call("papers")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    for paper in catalogue().values():
+    for paper in studies().values():
         line = next(line for line in lines if line.split("  ")[0] == paper.slug)
         assert line.endswith(paper.title) and str(paper.year) in line
     mine = next(line for line in lines if line.startswith(SLUG))
@@ -32,11 +32,11 @@ def test_papers_fit_a_terminal_of_80_columns(results):
     known = {outcome.paper.slug: outcome for outcome in outcomes}
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    print_table(paper_table(list(catalogue().values()), known), console)
+    print_table(paper_table(list(studies().values()), known), console)
     lines = stream.getvalue().splitlines()
     assert not problems
     assert max(map(len, lines)) <= 80
-    for paper in catalogue().values():
+    for paper in studies().values():
         line = next(line for line in lines if line.split()[:1] == [paper.slug])
         assert str(paper.year) in line
         assert paper.title[:12] in line and (paper.title in line or "…" in line)
@@ -55,7 +55,7 @@ def test_verdicts_are_coloured_and_worded(results):
 
 def test_papers_json_has_every_paper_with_its_fields(call, results):
     records = json.loads(call("papers", "--json").stdout)
-    assert [record["slug"] for record in records] == list(catalogue())
+    assert [record["slug"] for record in records] == list(studies())
     assert all(record.keys() >= FIELDS for record in records)
     mine = next(record for record in records if record["slug"] == SLUG)
     assert mine["implemented"] and mine["seeds"] == list(range(10, 20))

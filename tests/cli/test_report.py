@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gradatim.studies.catalogue import catalogue
+from gradatim.studies.catalogue import catalogue, studies
 from tests.cli.conftest import MODULE, SLUG
 from tests.studies.synthetic_results import write_ledger
 
@@ -153,7 +153,7 @@ def test_bibtex_needs_no_results(call, place):
 def test_the_atlas_holds_all_papers_and_tells_of_bad_ledgers(call, results):
     assert call("report", "--site", "atlas").stdout == "atlas: atlas/index.html\n"
     site = results.parent / "atlas"
-    assert len(list((site / "papers").iterdir())) == len(catalogue())
+    assert len(list((site / "papers").iterdir())) == len(studies())
     assert "5 claims of 1 paper" in (site / "index.html").read_text(encoding="utf-8")
     (results / "npo.jsonl").write_text("")
     result = call("report", "--site", "atlas")

@@ -8,7 +8,9 @@ from gradatim.studies.catalogue import (
     find_paper,
     is_implemented,
     read_catalogue,
+    read_set_ups,
     search_papers,
+    studies,
 )
 
 ENTRY = """
@@ -42,7 +44,7 @@ def test_a_paper_is_found_by_slug_and_near_names_are_told() -> None:
 
 
 def test_search_wants_every_word_and_the_kind() -> None:
-    assert len(search_papers()) == 69
+    assert [paper.slug for paper in search_papers()] == list(studies())
     assert [p.slug for p in search_papers("NOISY memorization")] == [
         "early-learning-regularization"
     ]
@@ -89,3 +91,28 @@ def test_numbers_stand_once(tmp_path: Path) -> None:
     file.write_text(ENTRY + ENTRY.replace("[one]", "[two]"))
     with pytest.raises(InputError, match=r"\[two\]: number 1 is that of one already"):
         read_catalogue(file)
+
+
+def test_further_set_ups_stand_behind_their_paper() -> None:
+    slugs = list(studies())
+    assert slugs[slugs.index("npo") + 1] == "npo-smollm2"
+    further = find_paper("npo-smollm2")
+    assert (further.of, further.arxiv) == ("npo", find_paper("npo").arxiv)
+    assert further.title.endswith("(on SmolLM2-135M-Instruct)")
+    assert [slug for slug, paper in studies().items() if not paper.of] == list(catalogue())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[a]\nof = "npo"\n', "expected of and where"),
+        ('[a]\nof = "npo"\nwhere = 3\n', "expected of and where"),
+        ('[a]\nof = "nop"\nwhere = "there"\n', "there is no paper 'nop'"),
+        ('[npo]\nof = "uld"\nwhere = "there"\n', "is a paper's slug"),
+    ],
+)
+def test_a_wrong_set_up_is_told(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "set_ups.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_set_ups(path, catalogue())

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gradatim.studies.catalogue import catalogue, find_paper, search_papers
+from gradatim.studies.catalogue import find_paper, search_papers, studies
 from gradatim.studies.plots import Figure
 from gradatim.studies.site import write_site
 from tests.studies.synthetic_results import SLUG, outcome_in
@@ -93,7 +93,7 @@ def test_the_address_searches_as_the_command_line_does(index, dom, words, kind):
     page = dom(f"{index.as_uri()}#{'&'.join(fields)}")
     expected = [paper.slug for paper in search_papers(words, kind)]
     assert expected and listed(page) == expected
-    assert f"{len(expected)} of 69 papers" in " ".join(Checked(page).words)
+    assert f"{len(expected)} of {len(studies())} studies" in " ".join(Checked(page).words)
     pressed = re.findall(r'aria-pressed="true"[^>]*data-value="([^"]+)"', page)
     assert pressed == [kind] * bool(kind)
     assert not re.search(r'<div id="tools"[^>]* hidden', page)
@@ -101,7 +101,7 @@ def test_the_address_searches_as_the_command_line_does(index, dom, words, kind):
 
 def test_verdicts_and_studies_are_filtered_by(index, dom):
     assert listed(dom(f"{index.as_uri()}#verdict=contradicted,inconclusive")) == [SLUG]
-    rest = [slug for slug in catalogue() if slug != SLUG]
+    rest = [slug for slug in studies() if slug != SLUG]
     assert listed(dom(f"{index.as_uri()}#verdict=none")) == rest
     assert SLUG in listed(dom(f"{index.as_uri()}#implemented=yes&unknown=x&kind=nonsense"))
 
@@ -118,7 +118,7 @@ def test_typing_and_clicking(index, dom):
     page = index.with_name("acted.html")
     page.write_text(text.replace(policy[0], "").replace("</body>", ACTIONS), encoding="utf-8")
     told = re.search(r'<pre id="told">([^$].*)</pre>', dom(page.as_uri()))[1].split("|")
-    either = [paper for paper in catalogue().values() if {"recipes", "objectives"} & {*paper.kinds}]
+    either = [paper for paper in studies().values() if {"recipes", "objectives"} & {*paper.kinds}]
     assert told == [
         "search",
         "1 #q=Noisy LABELS",

@@ -92,12 +92,12 @@ def verdict_words(paper: "Paper", outcome: "Outcome | None") -> str:
 
 def summary_text(listed: int, outcomes: Sequence["Outcome"]) -> str:
     """The line below the listing."""
-    from gradatim.studies.catalogue import catalogue, is_implemented
+    from gradatim.studies.catalogue import catalogue, is_implemented, studies
     from gradatim.studies.tables import count_text
 
     implemented = sum(map(is_implemented, catalogue()))
     total = len(catalogue())
-    head = "" if listed == total else f"{listed} listed. "
+    head = "" if listed == len(studies()) else f"{listed} listed. "
     return f"{head}{implemented} of {total} papers implemented. {count_text(outcomes)}."
 
 

@@ -2,7 +2,8 @@
 
 import importlib.util
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,7 @@ KINDS = (
 """What a paper brings, by the folder in which the part lives."""
 
 _FILE = Path(__file__).with_name("catalogue.toml")
+_SET_UPS_FILE = Path(__file__).with_name("set_ups.toml")
 _FIELDS: dict[str, type] = {
     "number": int,
     "title": str,
@@ -53,6 +55,7 @@ class Paper:
         code: the authors' repository as "owner/name", or "".
         sentence: what it does, in our words.
         kinds: folders of the parts that it brings, the most characteristic first.
+        of: the paper's own slug, if this is a further set-up in which its claims are tested; or "".
     """
 
     slug: str
@@ -64,6 +67,7 @@ class Paper:
     code: str
     sentence: str
     kinds: tuple[str, ...]
+    of: str = ""
 
     @property
     def module(self) -> str:
@@ -97,6 +101,44 @@ def catalogue() -> MappingProxyType[str, Paper]:
     return MappingProxyType(read_catalogue(_FILE))
 
 
+@cache
+def studies() -> MappingProxyType[str, Paper]:
+    """All papers and their further set-ups, each behind its paper, by slug.
+
+    >>> [slug for slug, paper in studies().items() if paper.of == "npo"]
+    ['npo-smollm2']
+    """
+    papers = catalogue()
+    further = read_set_ups(_SET_UPS_FILE, papers)
+    return MappingProxyType(
+        {
+            one.slug: one
+            for paper in papers.values()
+            for one in (paper, *(other for other in further if other.of == paper.slug))
+        }
+    )
+
+
+def read_set_ups(path: Path, papers: Mapping[str, Paper]) -> list[Paper]:
+    """Read a file of further set-ups: one table each, with the paper and where it is tested.
+
+    Raises:
+        InputError: a field is missing or unknown, there is no such paper, or a slug is taken.
+    """
+    found = []
+    for slug, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        where = f"{path.name}, [{slug}]"
+        if entry.keys() != {"of", "where"} or not all(isinstance(v, str) for v in entry.values()):
+            raise InputError(f"{where}: expected of and where, both text, got {entry}")
+        if slug in papers or entry["of"] not in papers:
+            what = "is a paper's slug" if slug in papers else f"there is no paper {entry['of']!r}"
+            raise InputError(f"{where}: {what}")
+        paper = papers[entry["of"]]
+        title = f"{paper.title} ({entry['where']})"
+        found.append(replace(paper, slug=slug, of=paper.slug, title=title))
+    return found
+
+
 def read_catalogue(path: Path) -> dict[str, Paper]:
     """Read a catalogue file: one table a paper, named by its slug.
 
@@ -119,7 +161,7 @@ def read_catalogue(path: Path) -> dict[str, Paper]:
 
 
 def find_paper(slug: str) -> Paper:
-    """Look a paper up by its slug; underscores may stand for hyphens.
+    """Look a paper, or a further set-up of one, up by its slug; underscores may be hyphens.
 
     Raises:
         InputError: there is none of this name; the nearest names are told.
@@ -127,7 +169,7 @@ def find_paper(slug: str) -> Paper:
     >>> find_paper("early_learning_regularization").year
     2020
     """
-    papers = catalogue()
+    papers = studies()
     found = papers.get(slug) or papers.get(slug.replace("_", "-"))
     if found is None:
         near = nearest_names(slug, papers) or " `gradatim papers` lists them all."
@@ -136,7 +178,7 @@ def find_paper(slug: str) -> Paper:
 
 
 def search_papers(words: str = "", kind: str | None = None) -> list[Paper]:
-    """Papers in whose entry every word occurs, in reading order.
+    """Papers and further set-ups in whose entry every word occurs, in reading order.
 
     Args:
         words: words or parts of words, separated by blanks; upper and lower case are alike.
@@ -154,7 +196,7 @@ def search_papers(words: str = "", kind: str | None = None) -> list[Paper]:
     wanted = words.casefold().split()
     return [
         paper
-        for paper in catalogue().values()
+        for paper in studies().values()
         if (kind is None or kind in paper.kinds)
         and all(word in search_text(paper) for word in wanted)
     ]

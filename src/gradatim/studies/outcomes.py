@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from gradatim.core.errors import GradatimError, InputError
-from gradatim.studies.catalogue import Paper, catalogue, find_paper
+from gradatim.studies.catalogue import Paper, find_paper, studies
 from gradatim.studies.fingerprint import freshness
 from gradatim.studies.ledger import Ledger, ledger_path
 from gradatim.studies.registry import Study, load_study
@@ -110,7 +110,7 @@ def load_outcomes(
     """
     outcomes: list[Outcome] = []
     problems: list[GradatimError] = []
-    for slug in catalogue():
+    for slug in studies():
         path = ledger_path(slug, budget, folder)
         if not path.exists():
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradatim.core.errors import InputError
 from gradatim.core.files import atomic_write, check_output_folder, storage_error
-from gradatim.studies.catalogue import KINDS, Paper, catalogue, is_implemented, search_text
+from gradatim.studies.catalogue import KINDS, Paper, is_implemented, search_text, studies
 from gradatim.studies.outcomes import Outcome
 from gradatim.studies.pages import TEMPLATES, is_page_of, render
 from gradatim.studies.prose import to_html
@@ -130,12 +130,12 @@ def render_site(
 
     Args:
         outcomes: as there.
-        papers: which papers; by default the whole catalogue.
+        papers: which papers; by default the whole catalogue, with further set-ups.
     """
     known = {outcome.paper.slug: outcome for outcome in outcomes}
     cards = [
         _card(paper, known.get(paper.slug))
-        for paper in (catalogue().values() if papers is None else papers)
+        for paper in (studies().values() if papers is None else papers)
     ]
     pages = {
         page_name(card.paper): _paper_page(cards, place, known.get(card.paper.slug))
@@ -252,6 +252,7 @@ def _index_page(cards: Sequence[Card], outcomes: Sequence[Outcome]) -> str:
         policy=_policy(script),
         script=Markup(script),
         cards=cards,
+        papers=sum(not card.paper.of for card in cards),
         chips=_chips(cards),
         counts={status: n for status, n in status_counts(outcomes).items() if n},
         summary=count_text(outcomes),

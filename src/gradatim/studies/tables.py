@@ -252,6 +252,7 @@ def paper_record(paper: Paper, outcome: Outcome | None) -> dict[str, Any]:
     """A paper as the listings' JSON gives it, with its verdicts if it was run."""
     return {
         "slug": paper.slug,
+        "of": paper.of,
         "number": paper.number,
         "title": paper.title,
         "authors": list(paper.authors),

@@ -40,7 +40,7 @@
     }
     const kinds = chips.filter((chip) => chip.about && chosen[chip.group].has(chip.value));
     const about = kinds.length === 1 ? ` · ${kinds[0].value}: ${kinds[0].about}` : "";
-    const total = `${cards.length} papers`;
+    const total = `${cards.length} studies`;
     at("state").textContent = (shown.size === cards.length ? total : `${shown.size} of ${total}`) + about;
     at("nothing").hidden = shown.size > 0;
     at("clear").hidden = !words.length && groups.every((group) => !chosen[group].size);
