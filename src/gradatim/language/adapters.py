@@ -57,15 +57,62 @@ def lora(
     ...     sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     64
     """
+    base = model.model
+    trainable = [(weight, weight.requires_grad) for weight in base.parameters()]
+    training = [(module, module.training) for module in base.modules()]
+    try:
+        adapted = add_lora(
+            model, rank=rank, alpha=alpha, dropout=dropout, targets=targets, seed=seed
+        )
+        try:
+            yield adapted
+        finally:
+            wrapper: Any = adapted.model
+            wrapper.unload()
+    finally:
+        for weight, wanted in trainable:
+            weight.requires_grad_(wanted)
+        for module, mode in training:
+            module.training = mode
+
+
+def add_lora(
+    model: TransformersLM,
+    *,
+    rank: int = 16,
+    alpha: float = 32,
+    dropout: float = 0.1,
+    targets: str | Sequence[str] | None = None,
+    seed: int = 0,
+) -> TransformersLM:
+    """Put new low-rank adapters on a model, to stay; see :func:`lora`, which takes them off again.
+
+    ``model.model.save_pretrained(folder)`` of what is returned writes the adapters as peft does.
+
+    Args:
+        model: the base model, whose layers are wrapped in place and whose weights are frozen.
+        rank: r.
+        alpha: the scale.
+        dropout: of what enters A, in training mode.
+        targets: which layers, as in :func:`lora`.
+        seed: what A depends on.
+
+    Returns:
+        The model with adapters, in the mode of the base model.
+
+    Raises:
+        InputError: a number out of range, a model with adapters of its own, or no such layers.
+        MissingPackageError: peft is not installed.
+
+    Source: as :func:`lora`.
+    """
     check_range("rank", rank, 1)
     check_range("alpha", alpha, 0, open_low=True)
     check_range("dropout", dropout, 0, 1, open_high=True)
     peft = require("peft", extra="llm", why="for low-rank adapters")
-    if hasattr(model.model, "peft_config"):
-        raise InputError("model: expected one without adapters; merge its own ones first")
     base = model.model
-    trainable = [(weight, weight.requires_grad) for weight in base.parameters()]
-    training = [(module, module.training) for module in base.modules()]
+    if hasattr(base, "peft_config"):
+        raise InputError("model: expected one without adapters; merge its own ones first")
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -73,17 +120,8 @@ def lora(
         target_modules=_targets(base, targets),
         task_type="CAUSAL_LM",
     )
-    try:
-        adapted = _with_adapters(peft, base, config, seed)
-        try:
-            yield TransformersLM(adapted.train(base.training))
-        finally:
-            adapted.unload()
-    finally:
-        for weight, wanted in trainable:
-            weight.requires_grad_(wanted)
-        for module, mode in training:
-            module.training = mode
+    adapted = _with_adapters(peft, base, config, seed)
+    return TransformersLM(adapted.train(base.training))
 
 
 def _targets(base: Any, targets: str | Sequence[str] | None) -> str | list[str] | None:

@@ -44,6 +44,7 @@ from gradatim.objectives.spherical import (
     z_loss_from_logits,
 )
 from gradatim.objectives.token_rewards import token_reward_loss
+from gradatim.objectives.uniform_kl import uniform_kl
 from gradatim.objectives.unlearning import (
     dpo_to_refusal,
     gradient_ascent,
@@ -135,6 +136,11 @@ def _kept_tokens(generator: torch.Generator) -> Inputs:
     reference = logits + torch.randn(6, 4, 3, dtype=torch.float64, generator=generator)
     mask = _uniform(generator, 6, 4) > 0.3
     return {"logits": logits, "reference_logits": reference, "mask": mask}
+
+
+def _ignored_tokens(generator: torch.Generator) -> Inputs:
+    kept = _kept_tokens(generator)
+    return {"logits": kept["logits"], "mask": kept["mask"]}
 
 
 def _token_rewards(generator: torch.Generator) -> Inputs:
@@ -333,6 +339,7 @@ def _unlearning_losses() -> dict[str, Objective]:
         "negative preference optimization, a token": Objective(
             npo, _forgotten_and_lengths, outputs=("logp",)
         ),
+        "ignorance": Objective(uniform_kl, _ignored_tokens, weights="mask"),
         "preference for a refusal": Objective(dpo_to_refusal, _refused, outputs=refusals),
     }
 

@@ -13,7 +13,7 @@ or as a recipe, :class:`UnlearningStep`, for a loop of your own::
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,10 @@ from gradatim.recipes.forget_retain import (
     ForgetRetainExamples,
     response_log_probabilities,
 )
-from gradatim.recipes.unlearning_guard import NON_FINITE, CollapseGuard, Watch
+from gradatim.recipes.guarded_training import GuardedTraining, UnlearningOutcome
+from gradatim.recipes.unlearning_guard import Watch
 from gradatim.training.callbacks import Callback
-from gradatim.training.fit import PRECISIONS, Evaluate, Stateful, fit
-from gradatim.training.history import NonFiniteLossError, Row
+from gradatim.training.fit import Evaluate, Stateful
 from gradatim.training.step import Loss, State
 
 LOSSES = ("npo", "ga", "idk", "dpo", "kto")
@@ -84,6 +84,7 @@ class UnlearningStep:
     >>> step = UnlearningStep("npo+rt")
     >>> examples, batches = step.pairs(model, forget, retain)
     >>> adam = torch.optim.Adam(model.parameters(), 0.01)
+    >>> from gradatim.training.fit import fit
     >>> fit(model, examples, step.step, batches=batches, optimizer=adam, epochs=3).step
     3
     """
@@ -219,52 +220,18 @@ class UnlearningStep:
         return values, response
 
 
-@dataclass(frozen=True)
-class UnlearningOutcome:
-    """What came of a run of :class:`Unlearner`.
-
-    Attributes:
-        reason: why it ended before its time: "forgotten", "collapse" or "non-finite"; "" if all
-            updates were made.
-        step: the update after which the model's weights are as they are now.
-        steps: updates made, with those that were taken back.
-        curve: results of the evaluations, a row each, the first before training.
-        history: rows of the training loss; empty if the loss became non-finite.
-    """
-
-    reason: str
-    step: int
-    steps: int
-    curve: list[dict[str, float]]
-    history: list[Row] = field(default_factory=list)
-
-
 @dataclass
-class Unlearner:
+class Unlearner(GuardedTraining):
     """A whole run of unlearning: references, updates, evaluations, and an end in time.
 
     Before training and at every evaluation three figures are read: ``forget_loss`` and
     ``retain_loss``, mean losses a token, and ``forget_probability``, the mean over responses of
     the geometric mean of their tokens' probabilities. By them
-    :class:`~gradatim.recipes.unlearning_guard.CollapseGuard` ends the run. Updates are those of
-    AdamW; the learning rate rises by a line, and then falls to 0 by one.
+    :class:`~gradatim.recipes.unlearning_guard.CollapseGuard` ends the run.
 
     Args:
         step: the losses; a name from ``METHODS`` makes an :class:`UnlearningStep` of it.
-        lr: largest learning rate.
-        weight_decay: of AdamW.
-        warmup: share of the updates in which the learning rate rises.
-        epochs: passes over what is to be forgotten.
-        batch_size: pairs in a batch.
-        accumulate: batches in an update.
-        clip_norm: largest norm of the gradients; None does not clip.
-        precision: "float32" or what else ``fit`` takes; references are read in it.
-        evaluate_every: updates between evaluations; None for the end of each epoch.
-        watched: how many responses of either kind are read at an evaluation, at most.
-        perplexity_growth: a collapse is when the perplexity of what is to be kept has grown by
-            more than this factor; None for never.
-        forget_target: end once ``forget_probability`` is at most this; None for never.
-        seed: what the order depends on.
+        options: those of :class:`~gradatim.recipes.guarded_training.GuardedTraining`.
 
     Raises:
         InputError: a number outside its range.
@@ -280,30 +247,12 @@ class Unlearner:
     """
 
     step: UnlearningStep | str = "npo+rt"
-    lr: float = 1e-5
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    epochs: int = 10
-    batch_size: int = 4
-    accumulate: int = 1
-    clip_norm: float | None = None
-    precision: str = "float32"
-    evaluate_every: int | None = None
-    watched: int = 64
-    perplexity_growth: float | None = 2.0
-    forget_target: float | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if isinstance(self.step, str):
             self.step = UnlearningStep(self.step)
-        check_range("lr", self.lr, 0, open_low=True)
-        check_range("warmup", self.warmup, 0, 1, open_high=True)
-        for name in ("epochs", "batch_size", "accumulate", "watched"):
-            check_range(name, getattr(self, name), 1)
-        check_choice("precision", self.precision, PRECISIONS)
-        self._guard({})
+        super().__post_init__()
 
     def fit(
         self,
@@ -336,55 +285,11 @@ class Unlearner:
         assert isinstance(self.step, UnlearningStep)
         examples, batches = self.step.pairs(
             model, forget, retain, refusals=refusals,
-            batch_size=self.batch_size, dtype=self._dtype, seed=self.seed,
+            batch_size=self.batch_size, dtype=self.dtype, seed=self.seed,
         )  # fmt: skip
-        watch = Watch(forget, retain, rows=self.watched, dtype=self._dtype)
-        guard = self._guard(watch.figures(model))
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.lr, weight_decay=self.weight_decay)
-        total = self.epochs * -(-len(batches) // self.accumulate)
-
-        def measure(given: Any, state: State) -> Mapping[str, float]:
-            return {**watch.figures(given), **(evaluate(given, state) if evaluate else {})}
-
-        try:
-            result = fit(
-                model, examples, self.step.step,
-                optimizer=optimizer, batches=batches, epochs=self.epochs,
-                schedulers=torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule(total)),
-                accumulate=self.accumulate, clip_norm=self.clip_norm, precision=self.precision,
-                callbacks=(guard,), evaluate=measure, evaluate_every=self.evaluate_every,
-                checkpoint=checkpoint, checkpoint_every=checkpoint_every, seed=self.seed,
-                progress_bar=False,
-            )  # fmt: skip
-        except NonFiniteLossError:
-            if guard.reason != NON_FINITE:
-                raise
-            return UnlearningOutcome(guard.reason, guard.step, guard.step, guard.curve)
-        finally:
-            model.eval()
-        step = result.step if not guard.reason else guard.step
-        return UnlearningOutcome(guard.reason, step, result.step, guard.curve, result.history)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        dtype: torch.dtype = getattr(torch, self.precision)
-        return dtype
-
-    def _guard(self, initial: Mapping[str, float]) -> CollapseGuard:
-        return CollapseGuard(
-            initial,
-            perplexity_growth=self.perplexity_growth,
-            forget_target=self.forget_target,
-            check_gradients=self.precision != "float16",
-        )
-
-    def _schedule(self, total: int) -> Any:
-        rising = max(1, round(self.warmup * total))
-
-        def factor(done: int) -> float:
-            if done < rising:
-                return (done + 1) / rising
-            return (total - done) / max(1, total - rising)
-
-        return factor
+        watch = Watch(forget, retain, rows=self.watched, dtype=self.dtype)
+        return self.train(
+            model, examples, batches, self.step.step,
+            watch.figures, watch.figures(model),
+            evaluate=evaluate, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
