@@ -10,10 +10,10 @@ from gradatim.workflows.score_language import (
     AttemptSettings,
     LanguageScorer,
     reference_answer,
-    render,
     sample_attempts,
 )
 from gradatim.workflows.score_texts import TextRow
+from gradatim.workflows.text_encoding import render
 from tests.workflows.score_data import tiny
 
 CHAT = TextRow(
