@@ -352,7 +352,8 @@ def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
 
 def _largest(values: torch.Tensor) -> float:
     """Largest absolute value."""
-    return float(torch.linalg.vector_norm(values, torch.inf))
+    low, high = values.aminmax()  # a fourth of the time of the norm of infinite order
+    return max(-float(low), float(high))
 
 
 def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:

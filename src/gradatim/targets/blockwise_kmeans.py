@@ -9,9 +9,9 @@ from gradatim.core.checks import check_range, check_shape
 from gradatim.core.errors import InputError
 from gradatim.targets.labels import check_classes
 
-_BLOCK_SCORES = 1 << 16  # at a time, so that they stay in the processor's cache
+_BLOCK_SCORES = 1 << 17  # at a time, so that they stay in the processor's cache
 _ROWS = 1 << 16
-_MOST_MOVED = 0.2  # of all rows; above, margins would not last until the next assignment
+_MOST_MOVED = 0.05  # of all rows; above, margins would not last until the next assignment
 _MOST_UNSURE = 0.6  # of all rows; above, to pass over them in order costs less than to pick them
 
 
@@ -112,6 +112,7 @@ class _Lloyd:
         self.reader = torch.stack([numbers, torch.ones_like(numbers)]).to(features.dtype)
         self.undo = (self.labels[:0], self.labels[:0])
         self.settles = False
+        self.bounded = held is not None  # whether any margin tells something
         if held is not None:
             rows = (held >= 0).nonzero().squeeze(1)
             self.margins[rows] = torch.inf
@@ -141,6 +142,8 @@ class _Lloyd:
         before = self.prototypes
         means = (self.sums / self.sizes[:, None]).to(before.dtype)
         self.prototypes = torch.where(self.sizes[:, None] > 0, means, before)
+        if not self.bounded:
+            return
         paths = torch.linalg.vector_norm(self.prototypes - before, dim=1)
         rise = self.prototypes.square().sum(1) - before.square().sum(1)
         for start in range(0, len(self.labels), _ROWS):
@@ -151,6 +154,8 @@ class _Lloyd:
 
     def unsure(self) -> Tensor | None:
         """Positions of the rows whose label may be another; None where these are most rows."""
+        if not self.bounded:
+            return None
         longest = float(torch.linalg.vector_norm(self.prototypes, dim=1).max())
         rounding = 32.0 * torch.finfo(self.features.dtype).eps * longest
         rows = (self.margins <= rounding * (2.0 * self.lengths + longest)).nonzero().squeeze(1)
@@ -187,6 +192,7 @@ class _Lloyd:
             labels[tied] = torch.addmm(bias, factor, again.T).argmin(0)
             margins[tied] = -torch.inf
         if rows is None:
+            self.bounded = self.bounded or self.settles
             free = self.margins != torch.inf
             self.margins = torch.where(free, margins, torch.inf)
             moved = ((labels != self.labels) & free).nonzero().squeeze(1)

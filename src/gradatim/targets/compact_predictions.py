@@ -85,7 +85,7 @@ class CompactPredictions:
         check_shape("probabilities", probabilities, len(index), self.num_classes)
         rows = probabilities.detach()
         if self.classes is not None:
-            rows, classes = rows.topk(self.memory.values.shape[1], dim=1)
+            rows, classes = rows.topk(self.memory.values.shape[1], dim=1, sorted=False)
             self.classes.set(index, classes)
         self.memory.set(index, rows)
         return self.targets(index)
@@ -93,13 +93,13 @@ class CompactPredictions:
     def targets(self, index: torch.Tensor) -> torch.Tensor:
         """The rows of a batch, float32, shape [B, C]; each sums to one, or to 0 if none is kept."""
         rows = self.memory.get(index).float()
+        total = rows.sum(dim=1, keepdim=True)
         if self.classes is None:
-            return rows / rows.sum(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-        rest = (1 - rows.sum(dim=1, keepdim=True)).clamp(min=0)
-        others = self.num_classes - rows.shape[1]
-        spread = (rest / others if others else rest).expand(-1, self.num_classes)
-        known = rows.sum(dim=1, keepdim=True) > 0
-        return spread.scatter(1, self.classes.get(index).long(), rows) * known
+            return rows / total.clamp(min=torch.finfo(rows.dtype).tiny)
+        rest = (1 - total).clamp(min=0) * (total > 0)
+        others = max(self.num_classes - rows.shape[1], 1)
+        spread = (rest / others).expand(-1, self.num_classes)
+        return spread.scatter(1, self.classes.get(index).long(), rows)
 
     def synchronize(self, gather: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Merge what several processes have seen; ``gather`` as for the memory."""
