@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gradatim.workflows.score import score as score
     from gradatim.workflows.select import select as select
     from gradatim.workflows.task_difficulty import task_difficulty as task_difficulty
+    from gradatim.workflows.unlearn import unlearn as unlearn
+    from gradatim.workflows.unlearn_classifier import unlearn_classifier as unlearn_classifier
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,8 @@ WORKFLOWS = {
     "score": "gradatim.workflows.score",
     "select": "gradatim.workflows.select",
     "task_difficulty": "gradatim.workflows.task_difficulty",
+    "unlearn": "gradatim.workflows.unlearn",
+    "unlearn_classifier": "gradatim.workflows.unlearn_classifier",
 }
 """The functions that are attributes of the package, and the modules they stand in."""
 

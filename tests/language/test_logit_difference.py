@@ -134,3 +134,14 @@ def test_bad_input_is_told():
         LogitDifferenceLM(model(0), model(1), relative_top=1.5)
     with pytest.raises(InputError, match="relative_top"):
         relative_top_mask(torch.zeros(3), -0.1)
+
+
+def test_two_differences_add_how_far_a_third_model_has_moved():
+    """As the offset baseline of Ji et al. has it: what was learned, minus what was there before."""
+    base, learned, before = model(0), model(1), model(2)
+    moved = LogitDifferenceLM(base, learned, weight=1.0, relative_top=0.0)
+    offset = LogitDifferenceLM(moved, before, weight=-1.0, relative_top=0.0)
+    wanted = logits(base) + logits(learned) - logits(before)
+    torch.testing.assert_close(logits(offset).softmax(-1), wanted.softmax(-1))
+    greedy = sample(offset, [[3, 4, 5, 6]], longest=1, temperature=0.0).lists()
+    assert greedy == [[int(wanted[0, -1].argmax())]]

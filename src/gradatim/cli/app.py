@@ -18,6 +18,7 @@ from gradatim.cli.score import score
 from gradatim.cli.select import select
 from gradatim.cli.show import show
 from gradatim.cli.task_difficulty import task_difficulty
+from gradatim.cli.unlearn import unlearn
 from gradatim.core.errors import GradatimError
 
 
@@ -63,6 +64,7 @@ def top(
 
 COMMANDS = (
     demo, papers, show, run, report, score, select, mine, rerank, profile, task_difficulty,
+    unlearn,
 )  # fmt: skip
 
 for command in COMMANDS:

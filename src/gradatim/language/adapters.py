@@ -120,7 +120,7 @@ def add_lora(
         target_modules=_targets(base, targets),
         task_type="CAUSAL_LM",
     )
-    adapted = _with_adapters(peft, base, config, seed)
+    adapted = with_adapters(base, config, seed)
     return TransformersLM(adapted.train(base.training))
 
 
@@ -132,8 +132,22 @@ def _targets(base: Any, targets: str | Sequence[str] | None) -> str | list[str] 
     return None if getattr(base.config, "model_type", None) in known else "all-linear"
 
 
-def _with_adapters(peft: Any, base: Any, config: Any, seed: int) -> Any:
-    """The wrapper around a model, with adapters whose draws leave the global generator alone."""
+def with_adapters(base: Any, config: Any, seed: int = 0) -> Any:
+    """Wrap a model of transformers by peft; draws of adapters leave the global generator alone.
+
+    Args:
+        base: the model, whose layers are wrapped in place.
+        config: a configuration of peft.
+        seed: what the adapters' first weights depend on.
+
+    Returns:
+        The ``PeftModel``.
+
+    Raises:
+        InputError: the model has no such layers, or they cannot be adapted.
+        MissingPackageError: peft is not installed.
+    """
+    peft = require("peft", extra="llm", why="for low-rank adapters")
     device = next(base.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), catch_warnings():
         # what peft says to transformers, and what it finds out by itself

@@ -1,7 +1,7 @@
 """What the library asks of a causal language model: hidden states, logits, and decoding."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -89,6 +89,14 @@ class CausalLM(nn.Module, ABC):
             Logits of the next token, shape [..., V].
         """
 
+    def linear_output(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """Weight W, shape [V, H], and bias b, shape [V], where logits are ``hidden @ W.T + b``.
+
+        Returns:
+            Both, the bias None if there is none; None where logits are anything else.
+        """
+        return None
+
     @abstractmethod
     def begin(
         self, ids: torch.Tensor, mask: torch.Tensor, copies: int, longest: int
@@ -110,3 +118,21 @@ class CausalLM(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+
+def without_wrapper(model: nn.Module) -> CausalLM:
+    """A language model as it is inside the data-parallel wrapper that steps receive.
+
+    What goes through the wrapper is the call of the body, ``model(ids, mask)``; the output layer
+    is called on what is inside.
+
+    Args:
+        model: a language model, or ``DistributedDataParallel`` around one.
+
+    Returns:
+        The language model.
+    """
+    inner: Any = model
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        inner = model.module
+    return inner  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from gradatim.core.errors import InputError, MissingPackageError, StorageError, 
 from gradatim.core.files import atomic_directory, remove_leftovers
 from gradatim.core.lazy import require
 from gradatim.core.precision import default_dtype, precision_name
+from gradatim.language.quantized import quantization_settings
 from gradatim.language.transformers_lm import TransformersLM
 
 Tokenizer: TypeAlias = Any
@@ -57,6 +58,7 @@ def load_language_model(
     *,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    quantization: str | None = None,
     allow_download: bool = False,
     allow_pickle: bool = False,
 ) -> LanguageModel:
@@ -73,6 +75,9 @@ def load_language_model(
         dtype: precision of the weights; None takes :func:`~gradatim.core.precision.default_dtype`.
         device: where the model goes; None takes a GPU if there is one; "auto" spreads a large
             model over all devices.
+        quantization: "4bit" or "8bit" for weights of linear layers, which then cannot be trained
+            but can have adapters; see
+            :func:`~gradatim.language.quantized.quantization_settings`. Not for GGUF files.
         allow_download: whether a hub id that is not on this machine may be downloaded.
         allow_pickle: whether weights in pickle files (``.bin``) may be read, which can execute
             code that they hold.
@@ -82,8 +87,10 @@ def load_language_model(
 
     Raises:
         InputError: nothing of that name; a directory without configuration, weights or tokenizer;
-            weights that do not fit; a file that is not GGUF; a model that is no causal one.
-        MissingPackageError: transformers, or gguf for a GGUF file, is not installed.
+            weights that do not fit; a file that is not GGUF; a model that is no causal one; an
+            unknown quantization, or one of a GGUF file.
+        MissingPackageError: transformers, gguf for a GGUF file, or bitsandbytes for quantization
+            is not installed.
 
     >>> load_language_model("smolm2")
     Traceback (most recent call last):
@@ -103,12 +110,17 @@ def load_language_model(
     else:
         _check_directory(found, allow_pickle)
         path = found
+    settings = None if quantization is None else quantization_settings(quantization, precision)
     if isinstance(path, Path) and path.suffix == ".gguf":
+        if settings is not None:
+            raise InputError("quantization: expected None for a GGUF file, which is dequantized")
         model, tokenizer = _load_gguf(path, precision)
         model = model.to(_default_device() if str(place) == "auto" else place)
     else:
         options: dict[str, Any] = {"dtype": precision, "use_safetensors": not allow_pickle or None}
         options["device_map"] = place if str(place) != "cpu" else None
+        if settings is not None:
+            options |= {"quantization_config": settings, "device_map": place}
         model, tokenizer = _load_checkpoint(path, options, download=allow_download)
     return LanguageModel(TransformersLM(model.eval()), tokenizer, name)
 

@@ -4,7 +4,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from gradatim.core.checks import check_range, check_same_shape, check_shape
-from gradatim.language.causal_lm import CausalLM
+from gradatim.language.causal_lm import CausalLM, without_wrapper
+from gradatim.language.linear_log_probabilities import linear_log_probabilities
 
 
 def token_log_probabilities(
@@ -20,7 +21,9 @@ def token_log_probabilities(
 
     The output layer is applied to at most ``chunk_tokens`` tokens at once, in the forward pass
     and again in the backward pass, which computes logits anew: memory for logits is that of one
-    chunk, ``chunk_tokens`` times V numbers in float32.
+    chunk, ``chunk_tokens`` times V numbers in float32. Where the output layer is a linear map,
+    chunks are no larger than about 64 MB, and their gradient is made in place; see
+    :func:`~gradatim.language.linear_log_probabilities.linear_log_probabilities`.
 
     Args:
         model: the language model.
@@ -30,7 +33,7 @@ def token_log_probabilities(
         beginning: tokens that stand before every row, which then has to be padded on the right;
             read once by models that can, see
             :meth:`~gradatim.language.causal_lm.CausalLM.behind`; shape [S].
-        chunk_tokens: tokens whose logits are held at once.
+        chunk_tokens: tokens whose logits are held at once at most.
 
     Returns:
         Shape [B, T], aligned with ``ids``, in float32 (float64 for such a model); 0 for padding
@@ -56,16 +59,11 @@ def token_log_probabilities(
     if only is not None:
         check_same_shape("only", only, "ids", ids)
         predicted = predicted & only.bool()[:, 1:]
-    states = model(ids, mask) if beginning is None else model.behind(beginning, ids, mask)
+    bare = without_wrapper(model)
+    states = model(ids, mask) if beginning is None else bare.behind(beginning, ids, mask)
     hidden = states[:, :-1][predicted]
     targets = ids[:, 1:][predicted]
-    parts = [
-        _chunk(model, some, tokens)
-        for some, tokens in zip(
-            torch.split(hidden, chunk_tokens), torch.split(targets, chunk_tokens), strict=True
-        )
-    ]
-    values = torch.cat(parts)
+    values = _log_probabilities_of(bare, hidden, targets, chunk_tokens)
     place = torch.nn.functional.pad(predicted, (1, 0))
     return values.new_zeros(ids.shape).masked_scatter(place, values)
 
@@ -102,8 +100,22 @@ def sequence_log_probabilities(
     return total / counted.sum(dim=1).clamp(min=1) if average else total
 
 
-def _chunk(model: CausalLM, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def _log_probabilities_of(
+    model: CausalLM, hidden: torch.Tensor, tokens: torch.Tensor, chunk_tokens: int
+) -> torch.Tensor:
     """Log-probabilities of tokens, shape [N], from what predicts them, shape [N, H]."""
+    layer = model.linear_output()
+    if layer is not None and layer[0].device == hidden.device:
+        weight, bias = layer
+        return linear_log_probabilities(
+            hidden, weight, tokens, bias=bias, chunk_tokens=chunk_tokens
+        )
+    pairs = zip(torch.split(hidden, chunk_tokens), torch.split(tokens, chunk_tokens), strict=True)
+    return torch.cat([_chunk(model, some, wanted) for some, wanted in pairs])
+
+
+def _chunk(model: CausalLM, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of one chunk; what the backward pass needs is computed anew there."""
     if not torch.is_grad_enabled():
         return _log_probabilities(model, hidden, tokens)
     values: torch.Tensor = checkpoint(

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from gradatim.core.checks import check_range, check_same_shape, check_shape
 from gradatim.core.errors import InputError
 from gradatim.core.precision import at_least_float32
-from gradatim.language.causal_lm import CausalLM, DecodingState
+from gradatim.language.causal_lm import CausalLM, DecodingState, without_wrapper
 from gradatim.language.transformers_lm import TransformersLM
 
 
@@ -86,8 +86,9 @@ def token_kl_divergences(
     with torch.no_grad():
         before = reference(ids, mask)[:, :-1][predicted]
     hidden = model(ids, mask)[:, :-1][predicted]
+    bare = without_wrapper(model)
     parts = [
-        _chunk(model, reference, some, others)
+        _chunk(bare, reference, some, others)
         for some, others in zip(
             torch.split(hidden, chunk_tokens), torch.split(before, chunk_tokens), strict=True
         )

@@ -115,6 +115,18 @@ class TransformersLM(CausalLM):
         logits: torch.Tensor = self._tail(self.inner.get_output_embeddings()(hidden))
         return logits.to(hidden.device)
 
+    def linear_output(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """The output layer's weight and bias, if nothing else happens to logits; see base class.
+
+        Adapters on the output layer, hooks (as those of a model spread over devices) and weights
+        that are quantized or in shards are something else.
+        """
+        head = self.inner.get_output_embeddings()
+        hooked = head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook")
+        if type(head) is not nn.Linear or hooked or self._tail is not _unchanged:
+            return None
+        return (head.weight, head.bias) if type(head.weight) is nn.Parameter else None
+
     @torch.no_grad()
     def begin(
         self, ids: torch.Tensor, mask: torch.Tensor, copies: int, longest: int

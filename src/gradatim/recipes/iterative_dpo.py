@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from gradatim.core.checks import check_choice, check_range, check_same_length
 from gradatim.core.errors import InputError
 from gradatim.core.seeds import derive_seed
 from gradatim.curriculum.orders import as_values
 from gradatim.evaluators.scorers import Prompts
-from gradatim.language.causal_lm import CausalLM
+from gradatim.language.causal_lm import CausalLM, without_wrapper
 from gradatim.language.log_probabilities import (
     sequence_log_probabilities,
     token_log_probabilities,
@@ -22,7 +23,7 @@ from gradatim.language.reading import read_responses
 from gradatim.language.response_examples import PreferenceExamples
 from gradatim.language.sampling import Responses
 from gradatim.mining.ranked_pairs import ranked_pairs
-from gradatim.objectives.preference import dpo
+from gradatim.objectives.preference import dpo, simpo
 from gradatim.recipes.policy_improvement import (
     Optimizers,
     Run,
@@ -39,15 +40,29 @@ class PreferenceTuning:
 
     Batches are those of :class:`gradatim.language.response_examples.PreferenceExamples`, with the
     columns ``chosen_reference`` and ``rejected_reference``: log-probabilities under the reference.
+    "simpo" has no reference and reads no such columns. Where the model's output layer is a linear
+    map, both sides of a batch are read together.
 
     Args:
-        beta: strength of the pull to the reference.
-        variant: "dpo" or "ipo".
-        label_smoothing: share of pairs that are taken to be the wrong way round.
-        chunk_tokens: tokens whose logits are held at once.
+        beta: strength of the pull to the reference; for "simpo" the scale of the rewards, which
+            its source sets to 2 and more.
+        variant: "dpo", "ipo" or "simpo".
+        label_smoothing: share of pairs that are taken to be the wrong way round; not for "ipo".
+        target_margin: the difference of rewards that "simpo" aims at; None takes half of beta.
+        chunk_tokens: tokens whose logits are held at once at most.
 
     Raises:
-        InputError: an unknown variant, or a number outside its range.
+        InputError: an unknown variant, a number outside its range, or an argument of another
+            variant.
+
+    >>> from gradatim.language.sampling import as_responses
+    >>> from gradatim.networks.decoder import SmallDecoder
+    >>> model = SmallDecoder(10, hidden_size=8, layers=1)
+    >>> pairs = PreferenceExamples([[5]], as_responses([[6, 7]]), as_responses([[8]]))
+    >>> tuning = PreferenceTuning(2.0, variant="simpo")
+    >>> adam = torch.optim.Adam(model.parameters(), 0.01)
+    >>> fit(model, pairs, tuning.step, optimizer=adam, steps=3).step
+    3
     """
 
     def __init__(
@@ -56,19 +71,38 @@ class PreferenceTuning:
         *,
         variant: str = "dpo",
         label_smoothing: float = 0.0,
+        target_margin: float | None = None,
         chunk_tokens: int = 4096,
     ) -> None:
         check_range("beta", beta, 0, open_low=True)
-        check_choice("variant", variant, ("dpo", "ipo"))
+        check_choice("variant", variant, ("dpo", "ipo", "simpo"))
         check_range("label_smoothing", label_smoothing, 0, 0.5)
         check_range("chunk_tokens", chunk_tokens, 1)
+        if target_margin is not None:
+            check_range("target_margin", target_margin, 0)
+            if variant != "simpo":
+                raise InputError(f"target_margin: expected None for variant {variant!r}")
         self.beta, self.variant, self.label_smoothing = beta, variant, label_smoothing
+        self.target_margin = beta / 2 if target_margin is None else target_margin
         self.chunk_tokens = chunk_tokens
 
     def step(self, model: CausalLM, batch: Mapping[str, Any], state: State) -> Loss:
         """The loss of each pair."""
-        chosen, rejected = (self._log_probability(model, batch, one) for one in _SIDES)
-        values = dpo(
+        chosen, rejected = self._log_probabilities(model, batch)
+        if self.variant == "simpo":
+            lengths = tuple(batch[f"{side}_response"].sum(dim=1) for side in _SIDES)
+            losses = simpo(
+                chosen,
+                rejected,
+                *lengths,
+                beta=self.beta,
+                target_margin=self.target_margin,
+                label_smoothing=self.label_smoothing,
+                reduction="none",
+            )
+            preferred = chosen / lengths[0] > rejected / lengths[1]
+            return Loss.of(losses, preferred=preferred.float())
+        losses = dpo(
             chosen,
             rejected,
             batch["chosen_reference"],
@@ -78,16 +112,35 @@ class PreferenceTuning:
             label_smoothing=self.label_smoothing,
             reduction="none",
         )
-        return Loss.of(values, preferred=(chosen > rejected).float())
+        return Loss.of(losses, preferred=(chosen > rejected).float())
 
-    def _log_probability(
-        self, model: CausalLM, batch: Mapping[str, Any], side: str
-    ) -> torch.Tensor:
-        return sequence_log_probabilities(
-            model,
-            *(batch[f"{side}_{name}"] for name in ("ids", "mask", "response")),
-            chunk_tokens=self.chunk_tokens,
+    def _log_probabilities(
+        self, model: CausalLM, batch: Mapping[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of chosen and of rejected responses, [B] each."""
+        columns = ("ids", "mask", "response")
+        if without_wrapper(model).linear_output() is not None:  # its gradient is made once for both
+            joined = sequence_log_probabilities(
+                model, *(_both(batch, name) for name in columns), chunk_tokens=self.chunk_tokens
+            )
+            chosen, rejected = joined.chunk(2)
+            return chosen, rejected
+        chosen, rejected = (
+            sequence_log_probabilities(
+                model,
+                *(batch[f"{side}_{name}"] for name in columns),
+                chunk_tokens=self.chunk_tokens,
+            )
+            for side in _SIDES
         )
+        return chosen, rejected
+
+
+def _both(batch: Mapping[str, Any], name: str) -> torch.Tensor:
+    """A column of tokens of chosen and then of rejected responses, padded to one width."""
+    sides = [batch[f"{side}_{name}"] for side in _SIDES]
+    width = max(side.shape[1] for side in sides)
+    return torch.cat([functional.pad(side, (0, width - side.shape[1])) for side in sides])
 
 
 _SIDES = ("chosen", "rejected")
