@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gradatim.workflows.score import score as score
     from gradatim.workflows.select import select as select
     from gradatim.workflows.task_difficulty import task_difficulty as task_difficulty
+    from gradatim.workflows.tuning_data import tuning_data as tuning_data
     from gradatim.workflows.unlearn import unlearn as unlearn
     from gradatim.workflows.unlearn_classifier import unlearn_classifier as unlearn_classifier
 
@@ -36,6 +37,7 @@ WORKFLOWS = {
     "score": "gradatim.workflows.score",
     "select": "gradatim.workflows.select",
     "task_difficulty": "gradatim.workflows.task_difficulty",
+    "tuning_data": "gradatim.workflows.tuning_data",
     "unlearn": "gradatim.workflows.unlearn",
     "unlearn_classifier": "gradatim.workflows.unlearn_classifier",
 }

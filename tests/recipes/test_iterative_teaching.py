@@ -32,7 +32,7 @@ TEACHER = nearest(PLACE)
 
 
 def search(students=(TEACHER,), propose=None, **options):
-    given_ = {"shown": 4, "beam": 2, "rounds": 3, "minibatch": 16, **options}
+    given_ = {"shown": 4, "beam": 2, "rounds": 3, "minibatch": 16, "measure": f1, **options}
     propose = propose or swap_near_failures(PLACE[:, None], LABELS)
     return IterativeTeaching(TEACHER, students, propose, **given_)
 
@@ -133,7 +133,9 @@ def test_of_several_orders_of_a_set_the_best_is_kept():
 
     ones, zeros = np.flatnonzero(LABELS), np.flatnonzero(LABELS == 0)
     worse, better = [zeros[0], ones[0]], [ones[0], zeros[0]]
-    recipe = IterativeTeaching(first, [first], Proposes([better]), shown=2, beam=1, rounds=1)
+    recipe = IterativeTeaching(
+        first, [first], Proposes([better]), shown=2, beam=1, rounds=1, measure=f1
+    )
     found = recipe.fit(ROWS, LABELS, start=[worse])
     assert found.scores[0] == 0 < found.score
     assert found.examples.tolist() == better
@@ -223,11 +225,11 @@ def test_bad_input():
             search(**{name: 0})
     with pytest.raises(InputError, match="rows: expected at least 4, got 3"):
         search().fit(ROWS[:3], LABELS)
-    with pytest.raises(InputError, match="start: expected sets of 4 of the rows"):
+    with pytest.raises(InputError, match="start: expected sets of 4 different rows"):
         search().fit(ROWS, LABELS, start=[[0, 1, 2]])
-    with pytest.raises(InputError, match="start: expected sets of 4 of the rows"):
+    with pytest.raises(InputError, match="start: expected sets of 4 different rows"):
         search().fit(ROWS[:10], LABELS, start=[[0, 1, 2, 20]])
-    with pytest.raises(InputError, match="propose: expected sets of 4 of the rows"):
+    with pytest.raises(InputError, match="propose: expected sets of 4 different rows"):
         search(propose=Proposes([[0, 1]])).fit(ROWS, LABELS)
     with pytest.raises(InputError, match="students: expected 16 predictions"):
         search([lambda *_: np.zeros(3)]).fit(ROWS, LABELS)

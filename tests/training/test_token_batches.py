@@ -40,6 +40,17 @@ def test_epochs_differ_and_rows_are_limited():
     assert len(plan) == 5 and first != second and {len(rows) for rows in first} == {8}
 
 
+@given(
+    st.lists(st.integers(1, 60), min_size=3, max_size=50), st.integers(384, 900), st.integers(1, 3)
+)
+def test_no_batch_has_fewer_rows_than_there_are_processes(lengths, tokens, least):
+    plan = TokenBatches(lengths, tokens, least_rows=least)
+    batches = [plan.batch(1, place, 0.0) for place in range(len(plan))]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert min(map(len, batches)) >= least
+    assert all(len(rows) * np.asarray(lengths)[rows].max() <= tokens for rows in batches)
+
+
 def test_padding_is_small():
     lengths = np.random.default_rng(0).integers(10, 1000, 2000)
     plan = TokenBatches(lengths, 8192)
@@ -56,6 +67,10 @@ def test_bad_input_is_told():
         TokenBatches([], 99)
     with pytest.raises(InputError, match="rounding"):
         TokenBatches([5], 99, rounding=0)
+    with pytest.raises(InputError, match="least_rows: with 2 rows a batch expected tokens of at l"):
+        TokenBatches([16, 16, 16], 63, least_rows=2)
+    with pytest.raises(InputError, match="least_rows"):
+        TokenBatches([5], 99, least_rows=2)
 
 
 def needs(limit, told):

@@ -92,7 +92,7 @@ class TeachabilityReward:
         students: Sequence[Student],
         *,
         repeats: int = 3,
-        equal: Callable[[Hashable, Hashable], bool] | None = None,
+        equal: Callable[[Any, Any], bool] | None = None,
     ) -> None:
         if not len(students):
             raise InputError("students: expected at least one, got none")
@@ -128,7 +128,9 @@ class TeachabilityReward:
                     f"students: expected {len(sat)} answers of student {place}, got {len(found)}"
                 )
             right = [self._right(exam, one) for (_, exam), one in zip(sat, found, strict=True)]
-            scores[place] = np.reshape(right, (len(lessons), -1)).mean(axis=1)
+            scores[place] = np.reshape(right, (len(lessons), len(exams) * self.repeats)).mean(
+                axis=1
+            )
         return scores
 
     def _right(self, exam: Exam, answer: Hashable | None) -> bool:

@@ -1,9 +1,10 @@
 """Exams for a lesson: the most similar problems whose answers are known, and how many of each."""
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from gradatim.core.checks import check_range
+from gradatim.core.checks import check_finite, check_range
 from gradatim.core.errors import InputError
 from gradatim.core.search import top_k
 
@@ -40,21 +41,26 @@ def similar_exam(
             "problems: expected the width of bank, shapes [P, D] and [N, D], "
             f"got {list(given.shape)} and {list(known.shape)}"
         )
+    for name, rows in (("problems", given), ("bank", known)):
+        check_finite(name, rows)
+        if not rows.any(axis=1).all():
+            row = int(rows.any(axis=1).argmin())
+            raise InputError(f"{name}: expected embeddings other than zero, got one at row {row}")
     check_range("k", k, 1, len(known) - (exclude is not None))
-    more = k + (exclude is not None)
-    found = np.asarray(top_k(given, known, more, metric="cosine").index)
-    if exclude is None:
-        return found.astype(np.int64)
-    own = np.asarray(exclude, dtype=np.int64)
-    if own.shape != (len(given),):
-        raise InputError(f"exclude: expected shape [{len(given)}], got {list(own.shape)}")
-    others = found != own[:, None]
-    others[others.all(axis=1), -1] = False
-    return np.asarray(found[others].reshape(len(given), k), dtype=np.int64)
+    own = None
+    if exclude is not None:
+        places = np.array(exclude, dtype=np.int64)
+        if places.shape != (len(given),):
+            raise InputError(f"exclude: expected shape [{len(given)}], got {list(places.shape)}")
+        own = torch.from_numpy(places)[:, None]
+    return np.asarray(top_k(given, known, k, metric="cosine", exclude=own).index)
 
 
 def exam_quota(exams: int, lessons: int) -> list[int]:
-    """How many of so many exams belong to each of several lessons: equally many, the rest first.
+    """How many of so many exams belong to each of several lessons.
+
+    Equally many, and what is left over goes to the first; of fewer exams than lessons each of the
+    first lessons has one.
 
     Args:
         exams: at least 0.
@@ -65,10 +71,12 @@ def exam_quota(exams: int, lessons: int) -> list[int]:
 
     Source: the authors' code of Ning et al. 2024, arXiv 2406.14629.
 
-    >>> exam_quota(5, 2), exam_quota(2, 3)
-    ([3, 2], [1, 1, 0])
+    >>> exam_quota(5, 2), exam_quota(5, 3), exam_quota(2, 3)
+    ([3, 2], [3, 1, 1], [1, 1, 0])
     """
     check_range("exams", exams, 0)
     check_range("lessons", lessons, 1)
     each, rest = divmod(exams, lessons)
-    return [each + (place < rest) for place in range(lessons)]
+    if not each:
+        return [int(place < rest) for place in range(lessons)]
+    return [each + rest, *[each] * (lessons - 1)]

@@ -31,7 +31,7 @@ from gradatim.evaluators.teachability import Exam, Lesson, TeachabilityReward
 from gradatim.language.sentence_encoder import embed_texts
 from gradatim.mining.ranked_pairs import ranked_pairs
 from gradatim.objectives.preference import dpo
-from gradatim.recipes.iterative_teaching import IterativeTeaching, swap_near_failures
+from gradatim.recipes.iterative_teaching import IterativeTeaching, f1, swap_near_failures
 from gradatim.studies.claims import Budget, Claim, Measurement
 from gradatim.studies.data.docstrings import docstring_summaries
 from gradatim.studies.data.number_stories import (
@@ -180,13 +180,13 @@ class _Lab:
     def scores(self, part: str, drawn: Ints) -> Values:
         """How well each student does with each program on exams of each story."""
         stories, reward = self.parts[part], TeachabilityReward(self.students, repeats=1)
-        exams = numpy_generator(self.seed, "exams", part).choice(NUMBERS, (len(stories), EXAMS, 3))
+        exams = _exams(stories.numbers, numpy_generator(self.seed, "exams", part))
         found = np.zeros((len(self.students), *drawn.shape))
         for row, own in enumerate(exams):
             kinds, place = np.unique(drawn[row], return_inverse=True)
             right = run_program(np.full(EXAMS, stories.program[row]), own)
             found[:, row] = reward.by_student(
-                [Lesson(row, kind) for kind in kinds.tolist()],
+                [Lesson(tuple(stories.numbers[row]), kind) for kind in kinds.tolist()],
                 [
                     Exam(tuple(one), value)
                     for one, value in zip(own.tolist(), right.tolist(), strict=True)
@@ -278,6 +278,13 @@ class _Lab:
         return float((run_program(program, stories.numbers) == right).mean())
 
 
+def _exams(numbers: Ints, generator: np.random.Generator) -> Ints:
+    """For each story other numbers than its own, all different, shape [N, EXAMS, 3]."""
+    triples = np.array(np.meshgrid(*[NUMBERS] * 3)).reshape(3, -1).T
+    others = [triples[(triples != own).any(axis=1)] for own in numbers]
+    return np.stack([generator.choice(one, EXAMS, replace=False) for one in others])
+
+
 def _embedded(parts: Mapping[str, Stories], budget: Budget) -> dict[str, torch.Tensor]:
     """Embeddings of all stories, of unit length."""
     texts = [text for stories in parts.values() for text in stories.texts]
@@ -366,7 +373,7 @@ def _shown(seed: int, budget: Budget) -> Iterator[Measurement]:
         )  # fmt: skip
         outcome = recipe.fit(train, labels)
         for number, examples in enumerate(outcome.best):
-            value = recipe.measure(labels[test], predict["teacher"](examples, test))
+            value = f1(labels[test], predict["teacher"](examples, test))
             yield Measurement(arm, "f1", float(value), f"round={number}")
 
 

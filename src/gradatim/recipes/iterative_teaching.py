@@ -62,21 +62,22 @@ class IterativeTeaching:
         beam: sets that stay.
         rounds: how often.
         minibatch: rows that students predict in a round.
-        measure: figure of the teacher's predictions; F1 of label 1 by default.
+        measure: figure of the teacher's predictions, as :func:`f1`; None takes :func:`accuracy`.
         seed: what the draws depend on.
 
     Raises:
         InputError: no student, or a number below 1.
 
     Source: Ning et al. 2024, arXiv 2406.14629, section 5 (M3), and the authors' code: eight
-    examples, a beam of four, five rounds, minibatches of 64.
+    examples, a beam of four, five rounds, minibatches of 64. There one set begins, and candidates
+    are scored on a random part of the training rows, drawn anew in each round.
 
     >>> labels = np.array([0, 0, 0, 1, 1, 1])
     >>> place = np.array([0.0, 0.1, 0.4, 0.6, 0.9, 1.0])
     >>> def nearest(examples, rows):
     ...     return labels[examples[np.abs(place[rows, None] - place[examples]).argmin(1)]]
     >>> propose = swap_near_failures(place[:, None], labels)
-    >>> search = IterativeTeaching(nearest, [nearest], propose, shown=2, measure=accuracy)
+    >>> search = IterativeTeaching(nearest, [nearest], propose, shown=2)
     >>> search.fit(range(6), labels).score
     1.0
     """
@@ -101,7 +102,7 @@ class IterativeTeaching:
             check_range(name, value, 1)
         self.teacher, self.students, self.propose = teacher, tuple(students), propose
         self.shown, self.beam, self.rounds, self.minibatch = shown, beam, rounds, minibatch
-        self.measure = f1 if measure is None else measure
+        self.measure = accuracy if measure is None else measure
         self.seed = seed
 
     def fit(
@@ -123,7 +124,11 @@ class IterativeTeaching:
         if known.ndim != 1 or len(known) < self.shown:
             raise InputError(f"rows: expected at least {self.shown}, got {known.size}")
         generator = numpy_generator(self.seed, "start")
-        given = start or [self._balanced(known, right, generator) for _ in range(self.beam)]
+        given = (
+            [self._balanced(known, right, generator) for _ in range(self.beam)]
+            if start is None
+            else start
+        )
         scored = self._kept(self._scored(given, known, right, "start"))
         best, scores = [scored[0][1]], [scored[0][0]]
         for number in range(self.rounds):
@@ -161,20 +166,21 @@ class IterativeTeaching:
         found = []
         for one in sets:
             examples = np.asarray(one, dtype=np.int64)
-            if examples.shape != (self.shown,) or not np.isin(examples, rows).all():
+            different = len(np.unique(examples)) == self.shown == examples.size
+            if examples.ndim != 1 or not different or not np.isin(examples, rows).all():
                 raise InputError(
-                    f"{name}: expected sets of {self.shown} of the rows, got {examples.tolist()}"
+                    f"{name}: expected sets of {self.shown} different rows, got {examples.tolist()}"
                 )
             predicted = _predicted(self.teacher, examples, rows, "teacher")
             found.append((float(self.measure(labels[rows], predicted)), examples))
         return found
 
     def _kept(self, scored: Sequence[tuple[float, Ints]]) -> list[tuple[float, Ints]]:
-        """The best different sets, the earlier ones first where they are equal."""
+        """The best different sets in their best orders, earlier ones first where they are equal."""
         different: dict[tuple[int, ...], tuple[float, Ints]] = {}
-        for score, examples in scored:
+        for score, examples in sorted(scored, key=lambda one: -one[0]):
             different.setdefault(tuple(sorted(examples.tolist())), (score, examples))
-        return sorted(different.values(), key=lambda one: -one[0])[: self.beam]
+        return [*different.values()][: self.beam]
 
 
 def f1(labels: Ints, predicted: Ints) -> float:

@@ -31,9 +31,11 @@ class TokenBatches:
         rounding: the coarser, the more the batches differ between epochs, and the more padding.
         seed: what the orders depend on, with the epoch.
         most_rows: sequences in a batch at most; None for no limit.
+        least_rows: sequences in a batch at least, as many as there are processes.
 
     Raises:
-        InputError: no sequence, one that alone exceeds the budget, or a number out of range.
+        InputError: no sequence, fewer than ``least_rows``, one that alone exceeds the budget, or a
+            number out of range.
 
     >>> plan = TokenBatches([10, 300, 12, 290, 11], tokens=640, rounding=16)
     >>> sorted(sorted(plan.batch(0, p, 0.0).tolist()) for p in range(len(plan)))
@@ -48,6 +50,7 @@ class TokenBatches:
         rounding: int = 16,
         seed: int = 0,
         most_rows: int | None = None,
+        least_rows: int = 1,
     ) -> None:
         sizes = np.asarray(lengths, dtype=np.int64)
         if sizes.ndim != 1 or not len(sizes):
@@ -63,8 +66,9 @@ class TokenBatches:
                 f"tokens: expected at least the {rounded[longest]} that sequence {longest} takes "
                 f"({sizes[longest]} tokens, rounded up to a multiple of {rounding}), got {tokens}"
             )
+        self._check_least(least_rows, sizes, int(rounded[longest]), tokens, most_rows)
         self.seed, self._rounded = seed, rounded
-        self.bounds = _cuts(np.sort(rounded), tokens, most_rows)
+        self.bounds = _at_least(_cuts(np.sort(rounded), tokens, most_rows), least_rows)
         self._epoch, self._batches = -1, list[Index]()
 
     def __len__(self) -> int:
@@ -80,6 +84,18 @@ class TokenBatches:
             self._batches = [parts[place] for place in generator.permutation(len(parts))]
             self._epoch = epoch
         return self._batches[position]
+
+    @staticmethod
+    def _check_least(
+        least: int, sizes: Index, longest: int, tokens: int, most_rows: int | None
+    ) -> None:
+        check_range("least_rows", least, 1, len(sizes))
+        if least > 1 and (2 * least * longest > tokens or 2 * least > (most_rows or 2 * least)):
+            raise InputError(
+                f"least_rows: with {least} rows a batch expected tokens of at least "
+                f"{2 * least * longest} (twice as many rows of the longest sequence) and most_rows "
+                f"of at least {2 * least}, got {tokens} and {most_rows}"
+            )
 
     @property
     def fullest(self) -> Index:
@@ -97,6 +113,14 @@ def _cuts(rising: npt.NDArray[np.int64], tokens: int, most_rows: int | None) -> 
             bounds.append(place)
             start = place
     return [*bounds, len(rising)]
+
+
+def _at_least(bounds: list[int], least: int) -> list[int]:
+    """The same bounds, where a batch with too few rows takes the longest of the one before it."""
+    for place in range(len(bounds) - 2, 0, -1):
+        bounds[place] = min(bounds[place], bounds[place + 1] - least)
+    first = next(place for place, bound in enumerate(bounds) if bound >= least)
+    return [0, *bounds[first:]]
 
 
 def halving(run: Callable[[int], T], start: int) -> T:
