@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradatim.core.checks import check_range, check_same_shape, check_shape
 from gradatim.core.precision import at_least_float32
-from gradatim.language.causal_lm import CausalLM
+from gradatim.language.causal_lm import CausalLM, without_wrapper
 
 
 def uniform_divergence(logits: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,8 @@ def token_uniform_divergences(
     check_range("chunk_tokens", chunk_tokens, 1)
     predicted = mask.bool()[:, 1:] & mask.bool()[:, :-1]
     hidden = model(ids, mask)[:, :-1][predicted]
-    parts = [_chunk(model, some) for some in torch.split(hidden, chunk_tokens)]
+    bare = without_wrapper(model)
+    parts = [_chunk(bare, some) for some in torch.split(hidden, chunk_tokens)]
     values = torch.cat(parts)
     place = functional.pad(predicted, (1, 0))
     return values.new_zeros(ids.shape).masked_scatter(place, values), place
