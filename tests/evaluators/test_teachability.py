@@ -108,9 +108,7 @@ def test_answers_may_be_compared_in_another_way():
     assert order == [("1/2", "0.5"), ("1/2", "1/2"), ("1/2", "2")]
 
 
-@pytest.mark.parametrize(
-    "problem", ["2 + 2?", (2, 2), np.array([2, 2]), ["a", "b"], 7, object()], ids=str
-)
+@pytest.mark.parametrize("problem", ["2 + 2?", (2, 2), np.array([2, 2]), ["a", "b"], 7, object()])
 def test_a_problem_is_no_exam_of_itself(problem):
     reward = TeachabilityReward([Scripted(np.zeros(2))], repeats=1)
     same = problem.copy() if hasattr(problem, "copy") else problem
