@@ -102,8 +102,8 @@ class IterativeReinforcedFineTuning(Generic[TaskT]):
     ...     SmallDecoder(4, hidden_size=8, layers=1), Copy(), CharacterTokenizer("ab."), stop=[3],
     ...     stages=2, supervised_steps=4, rounds=1, ratio=0.5, longest=3, steps=2)
     >>> log = recipe.fit(["a", "b", "ab", "ba"], ["a", "b", "ab", "ba"], [1, 1, 2, 2])
-    >>> len(log), sorted(log[1])[:2]
-    (2, ['loss', 'pairs'])
+    >>> len(log), "pairs" in log[1]
+    (2, True)
     """
 
     policy: CausalLM
